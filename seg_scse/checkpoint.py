@@ -1,0 +1,120 @@
+"""Checkpoints: one writer, one safe reader.
+
+A checkpoint is a `torch.save` file of plain values and tensors, read with `weights_only=True`, so that no code in a
+file can run. Its SHA-256 lies beside it in `<name>.sha256`.
+"""
+
+import hashlib
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seg_scse.errors import CheckpointError
+from seg_scse.files import write_bytes, write_text
+
+FORMAT = 1
+"""Version of the layout; a newer one is refused."""
+
+BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically; the previous one at `path` survives any failure.
+
+    The hash names the bytes it belongs to, and is written after them: a kill in between leaves the hash of the
+    previous file, so the hash file keeps both until the new checkpoint is in place.
+
+    Args:
+        path: file to write.
+        state: plain values (str, int, float, bool, None, list, dict) and tensors.
+
+    Raises:
+        WriteError: disk full or folder not writable.
+    """
+    stream = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, stream)
+    data = stream.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    hashes = _hash_file(path)
+    previous = hashes.read_text(encoding="ascii").split()[:1] if hashes.exists() else []
+    write_text(hashes, "\n".join([digest, *previous]) + "\n")
+    write_bytes(path, data)
+    write_text(hashes, digest + "\n")
+
+
+def load(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a checkpoint to the CPU.
+
+    Returns:
+        the state as given to `save`, and the SHA-256 of the file.
+
+    Raises:
+        CheckpointError: missing, damaged, unsafe, not ours, or of a newer format; names the newest usable file.
+    """
+    try:
+        state, digest = _read(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_usable_neighbour(path)}") from error
+    return state, digest
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if not data:
+        raise CheckpointError(f"{path}: the file is empty.")
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({len(data)} bytes).")
+    hashes = _hash_file(path)
+    if hashes.exists() and digest not in hashes.read_text(encoding="ascii").split():
+        raise CheckpointError(f"{path}: its SHA-256 is {digest[:12]}..., not the one in {hashes.name}: it is damaged.")
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 - the one safe loader
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: damaged, or holds more than plain values and tensors.") from error
+    if not isinstance(state, dict) or "format" not in state or "model" not in state:
+        raise CheckpointError(f"{path}: not a checkpoint of seg_scse.")
+    if state["format"] > FORMAT:
+        raise CheckpointError(f"{path}: format {state['format']} is newer than {FORMAT}. Upgrade seg-scse.")
+    return state, digest
+
+
+def _usable_neighbour(path: Path) -> str:
+    candidates = [file for file in path.parent.glob("*.ckpt") if file != path] if path.parent.is_dir() else []
+    for file in sorted(candidates, key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            _read(file)
+        except CheckpointError:
+            continue
+        return f" Usable: {file}."
+    return " No other usable checkpoint lies beside it."
+
+
+def load_weights(model: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load the weights of a checkpoint into the network its configuration describes.
+
+    Raises:
+        CheckpointError: names or shapes differ, that is, it was made by another model.
+    """
+    weights, own = state["model"], model.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    shapes = [key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape]
+    if missing or extra or shapes:
+        first = (missing + extra + sorted(shapes))[0]
+        raise CheckpointError(
+            f"{path}: made by another model: {len(missing)} tensors missing, {len(extra)} unknown, {len(shapes)} of "
+            f"another shape (first: {first}). Use the configuration it was trained with."
+        )
+    model.load_state_dict(weights)

@@ -1,0 +1,153 @@
+"""From YAML files and overrides to a checked `Config`, with all problems reported at once."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from seg_scse.config.attention import Strict
+from seg_scse.config.schema import Config
+from seg_scse.config.yaml_source import Entry, KeyPath, parse_value, read_entries
+from seg_scse.errors import ConfigError, numbered
+
+MAX_BASES = 10
+
+
+def _model_at(path: Iterable[str]) -> type[Strict] | None:
+    """Return the section model under a key path, or None where the path is no section."""
+    model: type[Strict] = Config
+    for key in path:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Strict)):
+            return None
+        model = field.annotation
+    return model
+
+
+def _is_section(path: KeyPath) -> bool:
+    return _model_at(path) is not None
+
+
+def _with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[KeyPath, Entry]:
+    """Read a file over its `base:`, which is relative to the file."""
+    if path.resolve() in children or len(children) >= MAX_BASES:
+        chain = " -> ".join(str(child) for child in (*children, path.resolve()))
+        raise ConfigError(f"{path}: `base:` goes in a circle or is deeper than {MAX_BASES}: {chain}.")
+    entries = read_entries(path, _is_section)
+    base = entries.pop(("base",), None)
+    if base is None:
+        return entries
+    if not isinstance(base.value, str):
+        raise ConfigError(f"{base.source}: base = {base.value!r} must be the path of one YAML file.")
+    return _with_bases(path.parent / base.value, (*children, path.resolve())) | entries
+
+
+def _from_overrides(overrides: Sequence[str]) -> dict[KeyPath, Entry]:
+    entries: dict[KeyPath, Entry] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"`{text}` is not an override: write section.key=value, such as trainer.max_epochs=10.")
+        path = tuple(key.split("."))
+        parsed = parse_value(value, f"command line, {key}")
+        if isinstance(parsed, dict) and (model := _model_at(path)):
+            names = ", ".join(f"{key}.{name}" for name in model.model_fields)
+            raise ConfigError(f"`{key}` is a section: override its keys one by one ({names}).")
+        entries[path] = Entry(parsed, "command line")
+    return entries
+
+
+def _nested(entries: Mapping[KeyPath, Entry]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, entry in entries.items():
+        place = tree
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise ConfigError(
+                    f"{entry.source}: `{'.'.join(path)}`: `{key}` holds a value and cannot have keys below."
+                )
+        place[path[-1]] = entry.value
+    return tree
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `x`?" for the closest known name, or an empty text."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{match[0]}`?" if match else ""
+
+
+def _explain(error: ErrorDetails, entries: Mapping[KeyPath, Entry]) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    source = "defaults"
+    for length in range(len(path), 0, -1):
+        matches = [entry.source for key, entry in entries.items() if key[:length] == path[:length]]
+        if matches:
+            source = matches[0]
+            break
+    key = ".".join(path) or "configuration"
+    if error["type"] == "extra_forbidden":
+        model = _model_at(path[:-1])
+        known = sorted(model.model_fields) if model else []
+        return f"{source}: unknown key `{key}`{nearest(path[-1], known) or '. Known here: ' + ', '.join(known)}"
+    if error["type"] == "value_error":
+        return f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}"
+    rule = error["msg"].replace("Input should be", "must be")
+    hint = nearest(str(error["input"]), (error.get("ctx") or {}).get("expected", "").replace("'", "").split(", "))
+    return (
+        f"{source}: {key} = {error['input']!r}: {rule[0].lower()}{rule[1:]}{hint if 'literal' in error['type'] else ''}"
+    )
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read, merge and check a configuration.
+
+    Args:
+        path: YAML file, which may name another one under `base:`; its stem is the default of `name`. None starts from
+            the defaults.
+        overrides: `section.key=value` texts, applied last. A value is YAML.
+
+    Raises:
+        ConfigError: with every problem found, its file and line, the allowed range and the nearest known name.
+    """
+    entries = (_with_bases(path) if path else {}) | _from_overrides(overrides)
+    if path:
+        entries.setdefault(("name",), Entry(path_name(path), f"{path}"))
+    return _validate(entries)
+
+
+def path_name(path: Path) -> str:
+    """Return the stem of a path as a name for a run: letters, digits, dot, underscore and hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", path.stem).strip("._-") or "experiment"
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """Return a checked copy of a configuration with `section.key=value` texts applied.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _validate(dict(_entries_of(config, ())) | _from_overrides(overrides))
+
+
+def _entries_of(model: Strict, prefix: KeyPath) -> Iterator[tuple[KeyPath, Entry]]:
+    """Yield the keys that were set, so that a copy knows defaults from choices as the original does."""
+    for name in model.model_fields_set:
+        value = getattr(model, name)
+        if isinstance(value, Strict):
+            yield from _entries_of(value, (*prefix, name))
+        else:
+            yield (*prefix, name), Entry(value, "given configuration")
+
+
+def _validate(entries: Mapping[KeyPath, Entry]) -> Config:
+    try:
+        return Config.model_validate(_nested(entries))
+    except ValidationError as error:
+        problems = [_explain(details, entries) for details in error.errors()]
+        plural = "problem" if len(problems) == 1 else "problems"
+        raise ConfigError(f"{len(problems)} {plural} in the configuration:\n{numbered(problems)}") from error

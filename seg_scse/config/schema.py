@@ -1,0 +1,214 @@
+"""The typed configuration: every key, its meaning, its range and its default.
+
+All models are frozen and forbid unknown keys. Numbers are strict: `true` is not 1 and "3" is not 3. The YAML reader
+(`yaml_source`) knows that `1e-4` is a number.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StrictBool, StrictInt, model_validator
+
+from seg_scse.config.attention import AttentionConfig, Strict
+
+PositiveInt = Annotated[StrictInt, Field(ge=1)]
+NaturalInt = Annotated[StrictInt, Field(ge=0)]
+Fraction = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(strict=True, gt=0.0, allow_inf_nan=False)]
+ImageSize = Annotated[StrictInt, Field(ge=32, multiple_of=32)]
+
+IGNORE_INDEX = 255
+"""Mask value of pixels that are in no loss and no score."""
+
+
+class MaskConfig(Strict):
+    """How mask files encode classes. Nothing is guessed: a value outside the declaration is refused."""
+
+    encoding: Literal["index", "palette", "binary", "objects"] = Field(
+        "index",
+        description="index: pixel value = class; palette: palette index = class; binary: above `threshold` = class 1; "
+        "objects: one file per object, their union = class 1",
+    )
+    values: dict[int, NaturalInt] | None = Field(
+        None,
+        description="map from the value found in the file to the class index (255 = ignore), for index and palette",
+    )
+    threshold: Annotated[StrictInt, Field(ge=0, le=254)] = Field(
+        127, description="binary and objects: pixel values above this are foreground"
+    )
+
+
+class SplitConfig(Strict):
+    """How samples without a split of their own are divided. The result is written into the run folder."""
+
+    train: Fraction = Field(0.7, description="share of the independent units (groups) for training")
+    val: Fraction = Field(0.15, description="share for validation; of the training split where that comes ready-made")
+    test: Fraction = Field(0.15, description="share for the test")
+    seed: NaturalInt = Field(41, description="seed of the random split; independent of the training seed")
+    group: str | None = Field(
+        None,
+        description="regular expression on the sample id; its first group names the patient or scene kept together",
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train + val + test = {total:g}: the shares must sum to 1")
+        return self
+
+
+class DataConfig(Strict):
+    """Where images and masks are and what they mean."""
+
+    card: str | None = Field(None, description="name of a public data set in datasets/, or the path of a card.yaml")
+    root: str | None = Field(None, description="folder (or archive, with a card) that holds the data")
+    images: str = Field("images", description="folder of images: absolute or under root; `{split}` allowed")
+    masks: str = Field("masks", description="folder of masks: absolute or under root; `{split}` allowed")
+    image_suffix: str = Field("", description="end of the image stem to drop before pairing, such as `_sat`")
+    mask_suffix: str = Field("", description="end of the mask stem to drop before pairing, such as `_mask`")
+    exclude: dict[str, str] = Field(default_factory=dict, description="sample ids to leave out, each with its reason")
+    classes: tuple[str, ...] = Field(("background", "foreground"), description="class names in index order; 0 first")
+    mask: MaskConfig = MaskConfig()
+    channels: Literal["rgb", "gray"] = Field(
+        "rgb", description="channels given to the network; grey files repeat in rgb"
+    )
+    alpha: Literal["opaque", "drop"] = Field(
+        "opaque", description="opaque: an alpha channel must be 255 everywhere; drop: ignore it whatever it holds"
+    )
+    split: SplitConfig = SplitConfig()
+    cache: str | None = Field(None, description="folder of extracted archives and decoded samples; default: user cache")
+    max_pixels: PositiveInt = Field(100_000_000, description="larger images are refused before they are decoded")
+
+    @model_validator(mode="after")
+    def _classes_are_consistent(self) -> Self:
+        if len(self.classes) < 2:
+            raise ValueError(f"classes = {list(self.classes)}: at least two are needed, background first")
+        if len(self.classes) > IGNORE_INDEX:
+            raise ValueError(f"{len(self.classes)} classes: at most {IGNORE_INDEX} are supported")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes = {list(self.classes)}: names must differ")
+        if self.mask.encoding in ("binary", "objects") and len(self.classes) != 2:
+            raise ValueError(
+                f"mask.encoding={self.mask.encoding} gives two classes, but classes names {len(self.classes)}"
+            )
+        targets = set((self.mask.values or {}).values()) - {IGNORE_INDEX}
+        if targets and max(targets) >= len(self.classes):
+            raise ValueError(
+                f"mask.values maps to class {max(targets)}, but there are only {len(self.classes)} classes"
+            )
+        return self
+
+
+class ModelConfig(Strict):
+    """The network."""
+
+    architecture: str = Field("unet", description="a network of segmentation-models-pytorch, lower case")
+    encoder: str = Field("resnet18", description="an encoder of segmentation-models-pytorch or `tu-<timm name>`")
+    encoder_weights: str | None = Field(
+        None, description="null: random; `imagenet` and others: downloaded by the model hub; or a local state-dict file"
+    )
+    decoder_channels: tuple[PositiveInt, ...] | None = Field(None, description="widths of the decoder; null: default")
+    attention: AttentionConfig = AttentionConfig()
+
+
+LossName = Literal["ce", "dice", "jaccard", "focal", "tversky", "lovasz"]
+
+
+class LossConfig(Strict):
+    """A weighted sum of losses, computed in float32."""
+
+    terms: dict[LossName, Positive] = Field(
+        {"ce": 1.0, "dice": 1.0}, description="name: weight; ce is BCE for two classes"
+    )
+    class_weights: tuple[NonNegative, ...] | None = Field(None, description="one weight per class, for ce and focal")
+    focal_gamma: NonNegative = Field(2.0, description="focusing exponent of the focal loss")
+    tversky_alpha: Fraction = Field(0.3, description="weight of false positives in the Tversky loss")
+    tversky_beta: Fraction = Field(0.7, description="weight of false negatives in the Tversky loss")
+    label_smoothing: Annotated[float, Field(strict=True, ge=0.0, lt=1.0)] = Field(0.0, description="for ce")
+
+    @model_validator(mode="after")
+    def _has_terms(self) -> Self:
+        if not self.terms:
+            raise ValueError("terms is empty: name at least one loss, such as {ce: 1, dice: 1}")
+        return self
+
+
+class OptimizerConfig(Strict):
+    """The optimizer and its learning-rate schedule."""
+
+    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="algorithm")
+    lr: Positive = Field(1e-3, description="peak learning rate")
+    weight_decay: NonNegative = Field(1e-2, description="not applied to biases and normalisation layers")
+    momentum: Annotated[float, Field(strict=True, ge=0.0, lt=1.0)] = Field(0.9, description="sgd only")
+    schedule: Literal["cosine", "onecycle", "plateau", "poly", "constant"] = Field("cosine", description="per step")
+    warmup_steps: NaturalInt = Field(0, description="linear warm-up")
+    min_factor: Fraction = Field(0.01, description="final learning rate / lr, for cosine, poly and plateau")
+    patience: NaturalInt = Field(5, description="plateau: validations without improvement before the rate is halved")
+
+
+class AugmentationConfig(Strict):
+    """Training-time augmentation. Every draw is a function of (seed, epoch, sample)."""
+
+    preset: Literal["none", "flips", "light", "medium"] = Field(
+        "light",
+        description="none: crop only; flips: + the 8 symmetries; light: + scale, rotation, brightness; "
+        "medium: + blur, noise, elastic",
+    )
+
+
+class TrainerConfig(Strict):
+    """The training loop."""
+
+    max_epochs: PositiveInt = Field(50, description="passes over the training split")
+    max_steps: PositiveInt | None = Field(None, description="stop after this many optimizer steps, if earlier")
+    repeats: PositiveInt = Field(1, description="times each sample is drawn (with new crops) per epoch")
+    batch_size: PositiveInt = Field(8, description="samples per process and forward pass")
+    accumulate: PositiveInt = Field(1, description="forward passes per optimizer step")
+    crop: ImageSize = Field(256, description="side of the square training crop in pixels; tiles at evaluation too")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+    workers: NaturalInt = Field(0, description="loader processes")
+    threads: NaturalInt = Field(0, description="CPU threads of the main process; 0: all")
+    clip_grad_norm: Positive | None = Field(1.0, description="largest gradient norm; null: no clipping")
+    val_every: PositiveInt = Field(1, description="epochs between validations; the last epoch always validates")
+    monitor: Literal["dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"] = Field(
+        "dice_per_image", description="foreground score on the validation split that selects the best checkpoint"
+    )
+    early_stopping: PositiveInt | None = Field(None, description="stop after this many validations without improvement")
+    compile: StrictBool = Field(False, description="torch.compile the network")
+    tensorboard: StrictBool = Field(True, description="write TensorBoard events")
+
+
+class EvaluationConfig(Strict):
+    """Scoring, always at the original resolution of each image."""
+
+    empty: Literal["exclude", "one", "zero"] = Field(
+        "exclude", description="score of an image where a class is in neither truth nor prediction"
+    )
+    threshold: Annotated[float, Field(strict=True, gt=0.0, lt=1.0)] = Field(
+        0.5, description="two classes: foreground above this"
+    )
+    overlap: Annotated[float, Field(strict=True, ge=0.0, le=0.75)] = Field(
+        0.25, description="overlap of tiles, as a share of a side"
+    )
+    batch_size: PositiveInt = Field(4, description="tiles of one image per forward pass")
+    overlays: NaturalInt = Field(6, description="worst, median and best images drawn in the report, each this many")
+
+
+class Config(Strict):
+    """One experiment."""
+
+    name: str = Field(
+        "experiment",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name of the run folder; default: that of the configuration file",
+    )
+    seed: NaturalInt = Field(0, description="seed of weights, data order and augmentation")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,0 +1,31 @@
+"""From the loader's uint8 images to what the network sees, on the network's device."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+MIN_STD = 1e-3
+"""Smallest standard deviation divided by, so that a constant channel stays finite."""
+
+
+class Standardizer(nn.Module):
+    """Scale uint8 images to [0, 1], subtract the mean and divide by the standard deviation of each channel.
+
+    Args:
+        mean: one number per channel, of pixels in [0, 1].
+        std: likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp_min(MIN_STD).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 (N, C, H, W) to float32 (N, C, H, W) in channels_last layout."""
+        images = images.to(dtype=torch.float32, memory_format=torch.channels_last)
+        return images.div_(255.0).sub_(self.mean).div_(self.std)

@@ -1,0 +1,146 @@
+"""Class probabilities of an image of any size."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seg_scse.config.schema import Config
+from seg_scse.inference.tiles import blend_window, tile_starts
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which a network computes in `fp32`, `bf16` or `fp16`."""
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the network into evaluation mode without gradients, and back into its previous mode at the end."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Predicts an image in tiles of the training crop size, blended by linear weights.
+
+    The tile is the training crop because a channel gate averages over what it is given: tiles of another size would
+    shift the gates away from what they were in training. Smaller images are padded by reflection. Each image is
+    predicted by itself, so that its result depends on no other image.
+
+    Attributes:
+        model: network from standardised images to logits.
+        standardize: from uint8 images to network input.
+        device: where both live.
+        precision: `fp32`, `bf16` or `fp16`.
+        tile: side of a tile in pixels.
+        overlap: share of a tile covered by its neighbour.
+        batch_size: tiles per forward pass.
+        threshold: two classes: foreground above this probability.
+    """
+
+    model: nn.Module
+    standardize: nn.Module
+    device: torch.device
+    precision: str
+    tile: int
+    overlap: float
+    batch_size: int
+    threshold: float
+
+    @classmethod
+    def from_config(
+        cls, config: Config, model: nn.Module, standardize: nn.Module, device: torch.device, precision: str
+    ) -> Self:
+        """Build the predictor that a configuration describes, the same in training and evaluation."""
+        settings = config.evaluation
+        return cls(
+            model,
+            standardize,
+            device,
+            precision,
+            tile=config.trainer.crop,
+            overlap=settings.overlap,
+            batch_size=settings.batch_size,
+            threshold=settings.threshold,
+        )
+
+    def probabilities(self, image: NDArray[np.uint8]) -> Tensor:
+        """Map a uint8 (H, W, C) image to float32 (K, H, W) probabilities on the device; K = 1 for two classes."""
+        height, width = image.shape[:2]
+        pad_y, pad_x = max(0, self.tile - height), max(0, self.tile - width)
+        if pad_y or pad_x:
+            image = _pad(image, pad_y, pad_x)
+        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())  # a copy: samples are memory-mapped, read-only
+        places = [
+            (y, x)
+            for y in tile_starts(image.shape[0], self.tile, self.overlap)
+            for x in tile_starts(image.shape[1], self.tile, self.overlap)
+        ]
+        with evaluation_mode(self.model):
+            blended = next(self._tiles(pixels, places))[0] if len(places) == 1 else self._blend(pixels, places)
+        return blended[:, :height, :width]
+
+    def _blend(self, pixels: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+        axis = blend_window(self.tile, self.overlap).to(self.device)
+        weights = axis[:, None] * axis
+        total, norm = None, torch.zeros(pixels.shape[1:], device=self.device)
+        for batch, tiles in zip(_chunks(places, self.batch_size), self._tiles(pixels, places), strict=True):
+            if total is None:
+                total = torch.zeros((tiles.shape[1], *norm.shape), device=self.device)
+            for (y, x), tile in zip(batch, tiles, strict=True):
+                total[:, y : y + self.tile, x : x + self.tile].addcmul_(tile, weights)
+                norm[y : y + self.tile, x : x + self.tile].add_(weights)
+        assert total is not None
+        return total.div_(norm)
+
+    def _tiles(self, pixels: Tensor, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        for batch in _chunks(places, self.batch_size):
+            images = torch.stack([pixels[:, y : y + self.tile, x : x + self.tile] for y, x in batch])
+            with autocast(self.device, self.precision):
+                logits = self.model(self.standardize(images.to(self.device))).float()
+            yield logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+    def labels(self, probabilities: Tensor) -> NDArray[np.uint8]:
+        """Map (K, H, W) probabilities to uint8 (H, W) class indices."""
+        if len(probabilities) == 1:
+            return (probabilities[0] > self.threshold).to(torch.uint8).cpu().numpy()
+        # A running maximum is many times faster on the CPU than argmax over the leading axis.
+        best, labels = probabilities[0], torch.zeros_like(probabilities[0], dtype=torch.uint8)
+        for index in range(1, len(probabilities)):
+            labels.masked_fill_(probabilities[index] > best, index)
+            best = torch.maximum(best, probabilities[index])
+        return labels.cpu().numpy()
+
+
+def as_logits(probabilities: Tensor) -> Tensor:
+    """Invert sigmoid or softmax, so that a loss on logits can score a blended prediction; finite everywhere."""
+    if len(probabilities) == 1:
+        return probabilities.logit(eps=1e-6)
+    return probabilities.clamp_min(1e-6).log()
+
+
+def _pad(image: NDArray[np.uint8], bottom: int, right: int) -> NDArray[np.uint8]:
+    # numpy repeats the reflection where the padding is larger than the image; one pixel has no reflection.
+    height, width = image.shape[:2]
+    image = np.pad(image, ((0, bottom), (0, 0), (0, 0)), mode="reflect" if height > 1 else "edge")
+    return np.pad(image, ((0, 0), (0, right), (0, 0)), mode="reflect" if width > 1 else "edge")
+
+
+def _chunks(items: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

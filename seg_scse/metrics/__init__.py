@@ -1,0 +1,1 @@
+"""Pixel counts and the scores computed from them."""

@@ -1,0 +1,105 @@
+"""A configuration for two folders: what was seen in them, what was chosen, and why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from seg_scse.config.loading import override, path_name
+from seg_scse.config.schema import Config
+from seg_scse.data.inspection import Findings, folder_config, guess_mask, inspect_folders
+
+CPU_STEPS, GPU_STEPS = 600, 6000
+"""Optimizer steps of a first run: about half an hour on two cores, or on a GPU."""
+
+BATCH_PIXELS = {"cpu": 4 * 256 * 256, "cuda": 16 * 512 * 512}
+"""Pixels per step that keep the device busy without exhausting its memory."""
+
+
+def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[Config, dict[str, str]]:
+    """Look at two folders and choose a configuration.
+
+    Args:
+        images: folder of images.
+        masks: folder of masks with the same stems.
+        overrides: `section.key=value` texts, which win over every choice.
+
+    Returns:
+        the configuration and the reasons by dotted key.
+
+    Raises:
+        DataError: the folders do not hold a data set that can be read.
+    """
+    findings = inspect_folders(images, masks)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    reasons: dict[str, str] = {}
+    data, classes = _data(images, masks, findings, reasons)
+    trainer = _trainer(findings, device, reasons)
+    encoder = "resnet34" if device == "cuda" else "resnet18"
+    reasons["model.encoder"] = f"{encoder} is what a {device.upper()} trains in a reasonable time"
+    reasons["model.attention.type"] = "scSE after every decoder stage; type: none is the same network without it"
+    reasons["loss.terms"] = _loss_reason(findings, classes)
+    config = Config.model_validate(
+        {
+            "name": path_name(images.absolute().parent),
+            "data": data,
+            "model": {"encoder": encoder, "attention": {"type": "scse"}},
+            "trainer": trainer,
+            "optimizer": {"warmup_steps": 20},
+        }
+    )
+    return override(config, overrides), reasons
+
+
+def _data(images: Path, masks: Path, findings: Findings, reasons: dict[str, str]) -> tuple[dict[str, Any], int]:
+    mask, classes, why = guess_mask(findings)
+    seen = f"{findings.inspected} of {len(findings.samples)} pairs were opened"
+    reasons["data.mask"] = f"{why} ({seen}; every file is checked against this before training)"
+    reasons["data.classes"] = "named by number: give them their names; the first is the background"
+    names = ["background", *(f"class_{index}" for index in range(1, classes))]
+    chosen: dict[str, Any] = folder_config(images, masks).model_dump(include={"images", "masks"})
+    chosen |= {"mask": mask.model_dump(), "classes": names if classes > 2 else ["background", "foreground"]}
+    if findings.grey:
+        chosen["channels"] = "gray"
+        reasons["data.channels"] = "every image seen is grey"
+    if findings.alpha:
+        chosen["alpha"] = "drop"
+        reasons["data.alpha"] = "some images have a fourth channel that is not opaque; it is left out"
+    reasons["data.split"] = (
+        "at random by image. If several images show one patient or scene, set group to a regular expression on the "
+        "file stem, such as '^(.+?)_': images that belong together must not be in different splits"
+    )
+    return chosen, classes
+
+
+def _trainer(findings: Findings, device: str, reasons: dict[str, str]) -> dict[str, Any]:
+    short = median(min(sides) for sides in zip(findings.heights, findings.widths, strict=True))
+    area = median(height * width for height, width in zip(findings.heights, findings.widths, strict=True))
+    largest = 512 if device == "cuda" else 256
+    crop = max(32, min(largest, int(short) // 32 * 32))
+    train = max(1, round(0.7 * len(findings.samples)))
+    batch = max(2, min(32, BATCH_PIXELS[device] // crop**2))
+    repeats = max(1, round(area / crop**2), -(-10 * batch // train))
+    per_epoch = max(1, train * repeats // batch)
+    steps = CPU_STEPS if device == "cpu" else GPU_STEPS
+    epochs = max(1, -(-steps // per_epoch))
+    reasons["trainer.crop"] = (
+        f"multiple of 32 within the median short side of {short:g} px, at most {largest} on {device}"
+    )
+    reasons["trainer.batch_size"] = f"{batch} crops of {crop} x {crop} px per step suit {device}"
+    reasons["trainer.repeats"] = (
+        f"crops per image and epoch: the median image has the area of {area / crop**2:.1f} crops, and an epoch should "
+        f"have at least 10 steps"
+    )
+    reasons["trainer.max_epochs"] = f"about {steps} steps in all, at {per_epoch} steps per epoch"
+    return {"crop": crop, "batch_size": batch, "repeats": repeats, "max_epochs": epochs}
+
+
+def _loss_reason(findings: Findings, classes: int) -> str:
+    total = findings.values.total()
+    if findings.objects or classes != len(findings.values):
+        return "cross-entropy for smooth gradients plus Dice, which does not mind rare classes"
+    shares = ", ".join(f"{count / total:.1%} of value {value}" for value, count in sorted(findings.values.items()))
+    return f"cross-entropy for smooth gradients plus Dice, which does not mind rare classes ({shares})"

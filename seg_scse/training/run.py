@@ -1,0 +1,235 @@
+"""A run from its configuration to its folder."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seg_scse import checkpoint, distributed, provenance
+from seg_scse.config.loading import load_config
+from seg_scse.config.printing import to_yaml
+from seg_scse.config.schema import Config
+from seg_scse.data.dataset import TrainingSet, training_loader
+from seg_scse.data.prepare import PreparedData, prepare_data
+from seg_scse.data.sampler import EpochBatchSampler
+from seg_scse.data.standardize import Standardizer
+from seg_scse.data.transforms import build_transform
+from seg_scse.errors import CheckpointError, ConfigError
+from seg_scse.files import require_writable, write_text
+from seg_scse.inference.counting import count_split
+from seg_scse.inference.device import choose_device, choose_precision
+from seg_scse.inference.predictor import Predictor
+from seg_scse.losses import build_loss
+from seg_scse.models import build_model, describe_model
+from seg_scse.training.lock import locked
+from seg_scse.training.loop import Trainer
+from seg_scse.training.optim import Schedule, build_optimizer
+from seg_scse.training.state import Progress
+
+OnEpoch = Callable[[Path], object]
+CONFIG, FACTS, SPLITS = "config.yaml", "run.json", "splits.csv"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    folder: Path
+    progress: Progress
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for `--json`."""
+        return {"run": str(self.folder), **self.progress.as_dict()}
+
+
+def start(config: Config, out: Path | None, on_epoch: OnEpoch, reasons: Mapping[str, str] | None = None) -> Outcome:
+    """Train from the beginning.
+
+    Args:
+        config: the configuration.
+        out: run folder; None chooses `runs/<name>`, with a number where that is taken.
+        on_epoch: called by the main process with the run folder after each epoch.
+        reasons: comments for the saved configuration, by dotted key.
+
+    Raises:
+        SegScseError: see `errors`; before the first step nothing is left behind.
+    """
+    device = choose_device(config.trainer)
+    folder = Path(distributed.from_main(str(out or _free_folder(Path("runs") / config.name))))
+    with _new_folder(folder):
+        data = prepare_data(config.data)
+        config = config.model_copy(update={"data": data.config})
+        trainer = _build(config, data, device, folder, on_epoch)
+        if distributed.is_main():
+            _write_facts(folder, config, data, trainer, reasons)
+    return _fit(trainer)
+
+
+def resume(folder: Path, on_epoch: OnEpoch) -> Outcome:
+    """Continue a run from its last checkpoint.
+
+    Raises:
+        ConfigError: the folder holds no run, or its configuration was edited since.
+        CheckpointError: the last checkpoint cannot be used.
+        DataError: the data differ from those the run was started with.
+    """
+    if not (folder / CONFIG).is_file() or not (folder / checkpoint.LAST).is_file():
+        raise ConfigError(f"{folder}: no run with a checkpoint to resume. Start one with --config, or check the path.")
+    config = load_config(folder / CONFIG)
+    state, _ = checkpoint.load(folder / checkpoint.LAST)
+    _refuse_changes(folder, config, state)
+    progress = Progress(**state["progress"])
+    if progress.finished:
+        print(f"{folder}: already finished after {progress.epoch} epochs.")
+        return Outcome(folder, progress)
+    data = prepare_data(config.data, folder / SPLITS)
+    if data.store.digest != state["data_digest"]:
+        raise CheckpointError(
+            f"{folder}: the images or masks changed since the checkpoint was written. Restore them, or start anew."
+        )
+    trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch)
+    checkpoint.load_weights(trainer.model, state, folder / checkpoint.LAST)
+    trainer.load(state)
+    if distributed.is_main():
+        print(f"resuming {folder} at step {progress.step}")
+    return _fit(trainer)
+
+
+def _fit(trainer: Trainer) -> Outcome:
+    with locked(trainer.folder) if distributed.is_main() else nullcontext():
+        return Outcome(trainer.folder, trainer.fit())
+
+
+def _build(config: Config, data: PreparedData, device: torch.device, folder: Path, on_epoch: OnEpoch) -> Trainer:
+    """Build everything a trainer needs; all that can be wrong with a configuration shows here."""
+    settings, classes = config.trainer, config.data.classes
+    precision = choose_precision(settings, device)
+    train, val = data.manifest.indices("train"), data.manifest.indices("val")
+    statistics = data.store.statistics(train)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, len(statistics.mean), len(classes))
+    model = model.to(device).to(memory_format=torch.channels_last)
+    facts = {
+        "config": config.model_dump(mode="json"),
+        "mean": list(statistics.mean),
+        "std": list(statistics.std),
+        "data_digest": data.store.digest,
+    }
+    standardize = Standardizer(statistics.mean, statistics.std).to(device)
+    loss = build_loss(config.loss, len(classes)).to(device)
+    world, rank = distributed.world_size(), distributed.rank()
+    sampler = EpochBatchSampler(len(train), settings.batch_size, config.seed, rank, world, settings.repeats)
+    transform = build_transform(config.augmentation, settings.crop)
+    dataset = TrainingSet(data.store, train, transform, config.seed)
+    predictor = Predictor.from_config(config, model, standardize, device, precision)
+    steps = _total_steps(config, len(sampler))
+    if settings.compile:
+        model.compile()
+    return Trainer(
+        config=config,
+        model=model,
+        standardize=standardize,
+        loss=loss,
+        optimizer=build_optimizer(config.optimizer, model),
+        schedule=Schedule(config.optimizer, steps),
+        loader=training_loader(dataset, sampler, settings.workers, device.type == "cuda"),
+        sampler=sampler,
+        validate=lambda: count_split(predictor, data, val, len(classes), loss=loss, progress="validation"),
+        names=lambda index: data.manifest.samples[index].id,
+        device=device,
+        precision=precision,
+        folder=folder,
+        facts=facts,
+        on_epoch=on_epoch,
+    )
+
+
+def _total_steps(config: Config, batches: int) -> int:
+    settings = config.trainer
+    per_epoch = batches // settings.accumulate
+    if per_epoch == 0:
+        raise ConfigError(
+            f"trainer.accumulate={settings.accumulate}, but an epoch has only {batches} batches: no step would be "
+            f"made. Lower it, or raise trainer.repeats."
+        )
+    steps = per_epoch * settings.max_epochs
+    return min(steps, settings.max_steps) if settings.max_steps else steps
+
+
+def _free_folder(wanted: Path) -> Path:
+    number, folder = 1, wanted
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Prove that the run folder is new and writable; remove it again if the run cannot start."""
+    if distributed.is_main():
+        if (folder / CONFIG).exists() or (folder / checkpoint.LAST).exists():
+            raise ConfigError(f"{folder}: holds a run already. Continue it with --resume {folder}, or choose --out.")
+        created = not folder.exists()
+        require_writable(folder)
+    distributed.barrier()
+    try:
+        yield
+    except BaseException:
+        if distributed.is_main() and created:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_facts(
+    folder: Path, config: Config, data: PreparedData, trainer: Trainer, reasons: Mapping[str, str] | None
+) -> None:
+    header = (
+        f"{config.name}: the configuration of this run, fully resolved.\nAgain: train.py --config {folder}/{CONFIG}"
+    )
+    model = describe_model(trainer.model)
+    sizes = data.split_sizes()
+    facts = {
+        **provenance.environment(trainer.device),
+        "precision": trainer.precision,
+        "seed": config.seed,
+        "processes": distributed.world_size(),
+        "data": {"digest": data.store.digest, "samples": sizes, "notes": list(data.notes)},
+        "standardization": {"mean": trainer.facts["mean"], "std": trainer.facts["std"]},
+        "model": model,
+        "steps": trainer.schedule.total_steps,
+    }
+    write_text(folder / CONFIG, to_yaml(config, reasons, header))
+    write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
+    data.write_splits(folder / SPLITS)
+    for note in data.notes:
+        print(f"data: {note}")
+    print(
+        f"model: {config.model.architecture}-{config.model.encoder}, {model['parameters']:,} parameters, "
+        f"{len(model['gates'])} {config.model.attention.type} gates; {provenance.describe_device(trainer.device)}, "
+        f"{trainer.precision}"
+    )
+    print(f"training: {trainer.schedule.total_steps} steps of {config.trainer.batch_size} crops, into {folder}")
+
+
+def _refuse_changes(folder: Path, config: Config, state: Mapping[str, Any]) -> None:
+    """Refuse a configuration file that was edited after the checkpoint was written."""
+    then, now = _flat(state["config"]), _flat(config.model_dump(mode="json"))
+    changed = [f"{key}: {then.get(key)!r} -> {now.get(key)!r}" for key in now if then.get(key) != now[key]]
+    if changed:
+        raise ConfigError(
+            f"{folder / CONFIG} was changed since the checkpoint was written ({'; '.join(changed)}). "
+            "Undo the change, or start a new run from it."
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

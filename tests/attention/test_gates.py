@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+
+from seg_scse.attention import ChannelSE, ScSE, SpatialSE, build_gate
+from seg_scse.attention.gates import hidden_units
+from seg_scse.config.attention import GateConfig
+from seg_scse.errors import ConfigError
+
+MERGES = ("add", "max", "mul", "concat")
+BLOCKS = [("cse", "add"), ("sse", "add"), *(("scse", merge) for merge in MERGES)]
+EVERY_BLOCK = pytest.mark.parametrize(("kind", "merge"), BLOCKS)
+
+
+def drawn(*shape, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype)
+
+
+def gate(kind, merge, channels=6, **options):
+    torch.manual_seed(3)
+    return build_gate(GateConfig(type=kind, merge=merge, **options), channels)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def reference(block, x):
+    """The equations in numpy and float64, with nothing shared with the package."""
+    weights = {key: value.detach().double().numpy() for key, value in block.state_dict().items()}
+    x = x.double().numpy()
+    scaled, factors = [], []
+    if "channel.squeeze.weight" in weights:
+        z = x.mean((2, 3))
+        hidden = np.maximum(z @ weights["channel.squeeze.weight"].T + weights.get("channel.squeeze.bias", 0), 0)
+        c = sigmoid(hidden @ weights["channel.excite.weight"].T + weights.get("channel.excite.bias", 0))
+        factors.append(c[:, :, None, None])
+    if "spatial.project.weight" in weights:
+        q = np.einsum("nchw,c->nhw", x, weights["spatial.project.weight"][0]) + weights.get("spatial.project.bias", 0)
+        factors.append(sigmoid(q)[:, None])
+    scaled = [x * factor for factor in factors]
+    if len(scaled) == 1:
+        return scaled[0]
+    merge = block.merge
+    if merge == "concat":
+        bias = weights.get("fuse.bias", np.zeros(x.shape[1]))
+        y = np.einsum("nchw,dc->ndhw", np.concatenate(scaled, 1), weights["fuse.weight"][:, :, 0, 0])
+        return y + bias[None, :, None, None]
+    if merge == "max":
+        return x * np.maximum(*np.broadcast_arrays(*factors))
+    return scaled[0] + scaled[1] if merge == "add" else x * factors[0] * factors[1]
+
+
+@EVERY_BLOCK
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_block_computes_its_equation(kind, merge, bias):
+    block, x = gate(kind, merge, bias=bias), drawn(2, 6, 5, 4)
+    np.testing.assert_allclose(block(x).detach().numpy(), reference(block, x), rtol=1e-5, atol=1e-6)
+
+
+def test_scse_of_a_hand_computed_2x2_map():
+    block = ScSE(channels=1, reduction=1, bias=False)
+    with torch.no_grad():
+        block.channel.squeeze.weight.fill_(1.0)
+        block.channel.excite.weight.fill_(2.0)
+        block.spatial.project.weight.fill_(1.0)
+    x = torch.tensor([[[[0.0, 1.0], [-1.0, 2.0]]]])  # mean 0.5: c = sigma(2 * relu(0.5)) = sigma(1) = 0.731059
+    expected = [[0.0, 0.731059 + 0.731059], [-0.731059 - 0.268941, 2 * 0.731059 + 2 * 0.880797]]
+    torch.testing.assert_close(block(x)[0, 0], torch.tensor(expected), rtol=0, atol=2e-6)
+
+
+@EVERY_BLOCK
+@pytest.mark.parametrize("init", ["default", "identity"])
+def test_gradients_agree_with_finite_differences(kind, merge, init):
+    block = gate(kind, merge, channels=2, init=init).double()
+    with torch.no_grad():  # away from the ties of max and the kinks of relu
+        for parameter in block.parameters():
+            parameter.add_(0.3 * drawn(*parameter.shape, dtype=torch.float64))
+    x = drawn(1, 2, 2, 2, dtype=torch.float64).requires_grad_()
+    names = [name for name, _ in block.named_parameters()]
+
+    def run(x, *values):
+        return torch.func.functional_call(block, dict(zip(names, values, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *block.parameters()))
+
+
+@EVERY_BLOCK
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_identity_start_is_bit_equal_to_the_input(kind, merge, dtype):
+    block = gate(kind, merge, init="identity").to(dtype)
+    x = drawn(2, 6, 5, 4, dtype=dtype) * 1000
+    assert torch.equal(block(x), x)
+
+
+@EVERY_BLOCK
+def test_default_start_is_not_the_identity(kind, merge):
+    x = drawn(2, 6, 5, 4)
+    assert not torch.allclose(gate(kind, merge)(x), x, atol=0.1)
+
+
+@EVERY_BLOCK
+def test_every_parameter_learns_within_two_steps_from_the_identity(kind, merge):
+    block, x = gate(kind, merge, init="identity"), drawn(2, 6, 5, 4)
+    start = {name: value.detach().clone() for name, value in block.named_parameters()}
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (block(x) ** 2).sum().backward()
+        optimizer.step()
+    assert [name for name, value in block.named_parameters() if torch.equal(value, start[name])] == []
+
+
+@EVERY_BLOCK
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("channels", "reduction", "min_width"), [(16, 2, 0), (24, 16, 0), (8, 16, 3)])
+def test_the_parameter_count_follows_the_documented_formula(kind, merge, bias, channels, reduction, min_width):
+    block = gate(kind, merge, channels, bias=bias, reduction=reduction, min_width=min_width)
+    hidden = max(channels // reduction, min_width)
+    cse = 2 * channels * hidden + bias * (hidden + channels)
+    sse = channels + bias
+    fuse = (2 * channels**2 + bias * channels) if merge == "concat" else 0
+    expected = {"cse": cse, "sse": sse, "scse": cse + sse + fuse}[kind]
+    assert sum(parameter.numel() for parameter in block.parameters()) == expected
+
+
+def test_a_bottleneck_without_units_is_refused_with_the_cure():
+    with pytest.raises(ConfigError) as error:
+        ScSE(channels=8, reduction=16)
+    assert str(error.value) == (
+        "`reduction`=16 leaves no bottleneck unit for 8 channels: choose reduction <= 8 or min_width >= 1."
+    )
+
+
+def test_the_least_width_holds():
+    assert [hidden_units(c, 16, 4) for c in (8, 64, 128)] == [4, 4, 8]
+    assert ChannelSE(8, reduction=16, min_width=1).hidden == 1
+
+
+@EVERY_BLOCK
+def test_output_and_gradient_stay_channels_last(kind, merge):
+    block = gate(kind, merge)
+    x = drawn(2, 6, 5, 4).to(memory_format=torch.channels_last).requires_grad_()
+    y = block(x)
+    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+@EVERY_BLOCK
+def test_autocast_gives_bfloat16_near_the_float32_result(kind, merge):
+    block, x = gate(kind, merge), drawn(2, 6, 5, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = block(x.bfloat16())
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), block(x), rtol=0.03, atol=0.03)
+    assert all(parameter.grad.isfinite().all() for parameter in block.parameters())
+
+
+def test_the_channel_gate_ignores_autocast():
+    block, x = ChannelSE(6), drawn(2, 6, 5, 4)
+    exact = block.channel(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(block.channel(x), exact)
+
+
+@EVERY_BLOCK
+def test_a_compiled_block_agrees(kind, merge):
+    block, x = gate(kind, merge), drawn(2, 6, 5, 4)
+    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), block(x))
+
+
+def test_blocks_say_what_they_are():
+    blocks = [ChannelSE(16), SpatialSE(16), ScSE(16, reduction=4)]
+    assert [(block.kind, block.channels, block.hidden) for block in blocks] == [
+        ("cse", 16, 8),
+        ("sse", 16, 0),
+        ("scse", 16, 4),
+    ]

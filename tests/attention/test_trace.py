@@ -1,0 +1,58 @@
+import torch
+from torch import nn
+
+from seg_scse.attention.trace import reached, tensors_in, total, undisturbed, unreached_parameters
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout()
+        self.unused = nn.Conv2d(3, 4, 1)
+        self.frozen = nn.Conv2d(3, 4, 1).requires_grad_(False)
+
+    def forward(self, x):
+        return {"mask": self.drop(self.norm(self.used(x))), "extra": [torch.ones(1), (3,)]}
+
+
+def test_only_trainable_parameters_without_a_gradient_are_named():
+    assert unreached_parameters(Net(), torch.rand(1, 3, 4, 4)) == ["unused.weight", "unused.bias"]
+
+
+def test_looking_leaves_statistics_gradients_modes_and_random_state_alone():
+    model = Net().train()
+    model.norm.eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    unreached_parameters(model, torch.rand(1, 3, 4, 4, generator=torch.Generator()))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert (model.training, model.norm.training, model.drop.training) == (True, False, True)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_modes_and_random_state_come_back_after_an_error():
+    model, state = Net(), torch.get_rng_state()
+    try:
+        with undisturbed(model):
+            torch.rand(1)
+            assert not model.training
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_tensors_are_found_in_nested_results_and_summed():
+    result = [torch.ones(2), {"a": (torch.ones(3), None)}, torch.ones(4, dtype=torch.int64)]
+    assert [tensor.numel() for tensor in tensors_in(result)] == [2, 3, 4]
+    assert total(result).item() == 5  # integers carry no gradient
+
+
+def test_reached_tells_dependence_and_not_size():
+    x, y = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
+    assert reached((x * 0).sum(), [x, y]) == [True, False]
+    assert reached(torch.zeros(()), [x]) == [False]

@@ -1,0 +1,165 @@
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from seg_scse.config import Config, json_schema, load_config, to_yaml
+from seg_scse.config.attention import Strict
+from seg_scse.config.loading import override
+from seg_scse.errors import ConfigError
+
+
+def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None, overrides: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+def test_all_problems_are_reported_at_once_with_line_range_and_nearest_name(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "name: x\ntrainer:\n  crop: 250\n  max_epoch: 3\noptimizer:\n  name: adamx\nmodle: {a: 1}\n",
+    )
+    text = refusal(path, ("trainer.batch_size=yes",))
+    assert "5 problems" in text
+    assert f"{path}:3: trainer.crop = 250: must be a multiple of 32" in text
+    assert f"{path}:4: unknown key `trainer.max_epoch`; did you mean `max_epochs`?" in text
+    assert f"{path}:6: optimizer.name = 'adamx'" in text
+    assert "did you mean `adamw`?" in text
+    assert f"{path}:7: unknown key `modle`; did you mean `model`?" in text
+    assert "command line: trainer.batch_size = 'yes': must be a valid integer" in text
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "0.0001", "1.0e-4", ".0001"])
+def test_scientific_notation_is_a_number(tmp_path: Path, text: str) -> None:
+    assert load_config(write(tmp_path, f"optimizer: {{lr: {text}}}")).optimizer.lr == 1e-4
+    assert load_config(None, [f"optimizer.lr={text}"]).optimizer.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("optimizer: {lr: true}", "must be a valid number"),
+        ("optimizer: {lr: .nan}", "optimizer.lr = nan"),
+        ("optimizer: {lr: .inf}", "finite"),
+        ("optimizer: {lr: 0}", "must be greater than 0"),
+        ("optimizer: {lr: null}", "optimizer.lr = None"),
+        ("trainer: {batch_size: 2.0}", "must be a valid integer"),
+        ("trainer: {tensorboard: off}", "must be a valid boolean"),
+        ("seed: -1", "must be greater than or equal to 0"),
+        ("trainer: 3", "trainer = 3"),
+        ("name: ../escape", "name = '../escape'"),
+        ("data: {classes: [a]}", "at least two are needed"),
+        ("data: {classes: [a, a]}", "names must differ"),
+        ("data: {split: {train: 0.9}}", "the shares must sum to 1"),
+        ("data: {mask: {values: {0: 0, 255: 7}}}", "maps to class 7, but there are only 2"),
+        ("data: {classes: [a, b, c], mask: {encoding: binary}}", "gives two classes, but classes names 3"),
+        ("loss: {class_weights: [1.0, -2.0]}", "must be greater than or equal to 0"),
+        ("loss: {terms: {}}", "name at least one loss"),
+        ("loss: {terms: {bce: 1.0}}", "loss.terms"),
+    ],
+)
+def test_wrong_value_is_refused_by_name(tmp_path: Path, line: str, part: str) -> None:
+    text = refusal(write(tmp_path, line))
+    assert part in text
+    assert "a.yaml:1" in text
+
+
+def test_duplicate_key_is_refused_with_both_lines(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path, "trainer:\n  crop: 64\n  crop: 32\n"))
+    assert "a.yaml:3: key `crop` is given twice (first in line 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("a: !!python/object/apply:os.system [echo]", "is not allowed"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("- 1\n- 2", "must hold `key: value` lines"),
+        ("a: [1", "not valid YAML"),
+        ("? [1, 2]\n: 3", "a key must be a word"),
+        ("[" * 5000, "too deeply"),
+        ("# " + "x" * 1_000_001, "too large"),
+    ],
+)
+def test_unsafe_or_malformed_yaml_is_refused(tmp_path: Path, content: str, part: str) -> None:
+    assert part in refusal(write(tmp_path, content))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    assert "nowhere.yaml: cannot be read" in refusal(tmp_path / "nowhere.yaml")
+
+
+def test_base_is_merged_by_section_and_values_replace(tmp_path: Path) -> None:
+    write(tmp_path, "trainer: {crop: 64, batch_size: 2}\nloss: {terms: {ce: 1.0, dice: 1.0}}\n", "base.yaml")
+    path = write(tmp_path, "base: base.yaml\ntrainer: {crop: 96}\nloss: {terms: {focal: 2.0}}\n")
+    config = load_config(path, ["trainer.batch_size=4"])
+    assert (config.trainer.crop, config.trainer.batch_size) == (96, 4)
+    assert config.loss.terms == {"focal": 2.0}, "a mapping that is a value is replaced, not merged"
+
+
+def test_base_in_a_circle_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "base: a.yaml\n", "b.yaml")
+    assert "circle" in refusal(write(tmp_path, "base: b.yaml\n"))
+
+
+@pytest.mark.parametrize("text", ["trainer.crop", "=3", "trainer..crop=64", "trainer={crop: 64}"])
+def test_malformed_override_is_refused(text: str) -> None:
+    assert "override" in refusal(None, (text,))
+
+
+def test_printed_configuration_reads_back_equal(tmp_path: Path) -> None:
+    config = load_config(
+        None,
+        ["data.mask.values={0: 0, 128: 1, 255: 255}", "optimizer.lr=1e-5", "data.exclude={'a: b': 'c, #d'}", "name=x"],
+    )
+    text = to_yaml(config, {"trainer.crop": "two\nlines", "data.mask": "section"}, "header")
+    assert "  # two\n  # lines\n  crop:" in text
+    assert load_config(write(tmp_path, text)) == config
+
+
+def test_override_keeps_what_was_set_and_checks_the_rest() -> None:
+    config = load_config(None, ["trainer.crop=64"])
+    changed = override(config, ["trainer.batch_size=3"])
+    assert (changed.trainer.crop, changed.trainer.batch_size) == (64, 3)
+    assert changed.trainer.model_fields_set == {"crop", "batch_size"}
+    with pytest.raises(ConfigError, match=r"trainer\.crop = 65"):
+        override(config, ["trainer.crop=65"])
+
+
+def keys(model: type[Strict], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Strict):
+            found += keys(field.annotation, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def test_every_key_survives_a_fuzz_of_values_without_another_error() -> None:
+    values = ["null", "''", "-1", "0", "1e-4", "no", ".inf", ".nan", "[]", "{}", "[{}]", "word", "1e400", "{a: {b: c}}"]
+    messages = []
+    for key, value in itertools.product(keys(Config), values):
+        try:
+            load_config(None, [f"{key}={value}"])
+        except ConfigError as error:
+            messages.append((key.split(".")[0], str(error)))
+    assert len(messages) > 300
+    assert all(section in text for section, text in messages)
+
+
+def test_every_key_is_described() -> None:
+    schema = json.loads(json_schema())
+    for definition in [schema, *schema["$defs"].values()]:
+        for name, field in definition["properties"].items():
+            if "$ref" not in field and name not in ("name", "seed", "base"):
+                assert field.get("description"), name
+    assert "base" in schema["properties"]

@@ -1,0 +1,59 @@
+import socket
+import subprocess
+import sys
+
+import pytest
+
+WORKER = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from seg_scse.config.schema import ModelConfig
+from seg_scse.models import build_model
+
+rank, port, encoder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+torch.manual_seed(0)
+model = build_model(ModelConfig(encoder=encoder, attention={"type": "scse", "sites": ["encoder", "decoder"]}), 3, 2)
+model = DistributedDataParallel(model, find_unused_parameters=False)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+torch.manual_seed(rank)
+for _ in range(3):
+    optimizer.zero_grad()
+    model(torch.rand(2, 3, 64, 64)).mean().backward()
+    optimizer.step()
+total = sum(value.double().sum() for value in model.module.gates.parameters())
+both = [torch.zeros_like(total) for _ in range(2)]
+dist.all_gather(both, total.detach())
+assert both[0] == both[1], both
+dist.destroy_process_group()
+print("trained")
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-b0"])
+def test_three_steps_of_two_processes_need_no_search_for_unused_parameters(encoder):
+    port = str(free_port())
+    command = [sys.executable, "-c", WORKER]
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), port, encoder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [worker.communicate(timeout=240) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    assert ["trained" in out for out, _ in outputs] == [True, True]

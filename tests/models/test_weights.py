@@ -1,0 +1,84 @@
+import socket
+import time
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from torch import nn
+
+from seg_scse.errors import ConfigError
+from seg_scse.models import weights
+
+CURE = "Set model.encoder_weights=null (random) or to a local .safetensors file of the encoder's state dict."
+
+
+def encoder():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+def test_a_path_is_told_from_a_name():
+    assert weights.is_local_file("weights.safetensors")
+    assert not weights.is_local_file("imagenet")
+    with pytest.raises(ConfigError) as error:
+        weights.is_local_file("weights.pth")
+    assert str(error.value) == (
+        "`model.encoder_weights` = 'weights.pth': only .safetensors files are read, because others can run code."
+    )
+
+
+def test_a_fitting_file_is_loaded(tmp_path):
+    source, target = encoder(), encoder()
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    weights.load_local(target, tmp_path / "w.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+def test_a_file_that_does_not_fit_is_refused_with_examples(tmp_path):
+    path = tmp_path / "w.safetensors"
+    state = {**encoder().state_dict(), "0.weight": torch.zeros(4, 1, 1, 1), "fc.weight": torch.zeros(1)}
+    del state["0.bias"]
+    save_file(state, path)
+    with pytest.raises(ConfigError) as error:
+        weights.load_local(encoder(), path)
+    assert str(error.value) == (
+        f"`model.encoder_weights`: {path} does not fit the encoder in 3 tensors, such as: `0.bias` is missing; "
+        "`0.weight` is (4, 1, 1, 1), not (4, 3, 1, 1); `fc.weight` is not in the encoder. "
+        "Use a file made for this encoder and number of image channels."
+    )
+
+
+def test_a_missing_or_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ConfigError) as error:
+        weights.load_local(encoder(), path)
+    assert str(error.value) == f"`model.encoder_weights`: the file {path} does not exist. {CURE}"
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(ConfigError, match="cannot be read as safetensors"):
+        weights.load_local(encoder(), path)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_the_hub_is_offline_only_while_its_server_cannot_be_reached(monkeypatch, reachable):
+    monkeypatch.setattr(weights, "_hub_is_reachable", lambda: reachable)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with weights.quick_hub():
+        assert constants.HF_HUB_OFFLINE is not reachable
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_reaching_the_hub_asks_its_server_once(monkeypatch):
+    monkeypatch.setattr(weights.urllib.request, "getproxies", dict)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        assert weights._hub_is_reachable()
+    start = time.monotonic()
+    assert not weights._hub_is_reachable()
+    assert time.monotonic() - start < weights.CONNECT_SECONDS + 1
+
+
+def test_a_proxy_leaves_the_question_to_the_hub(monkeypatch):
+    monkeypatch.setattr(weights.urllib.request, "getproxies", lambda: {"https": "proxy"})
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    assert weights._hub_is_reachable()

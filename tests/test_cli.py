@@ -1,0 +1,240 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seg_scse import checkpoint
+from seg_scse.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert (
+        main(["train", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--out", str(folder), *tiny, *OWN]) == 0
+    )
+    return folder
+
+
+# the quickstart's card gives way to the drawn folders
+OWN = ["data.card=null", "trainer.repeats=1", "optimizer.warmup_steps=0", "trainer.val_every=1"]
+
+
+def refused(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail, and return its message after checking that it is short and clear."""
+    assert main(arguments) == code
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+    return message
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, seg_scse.cli as c\ntry: c.main(['train', '--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'cv2', 'matplotlib', 'timm', 'albumentations') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "examples:" in result.stdout
+    assert result.stdout.endswith("[]\n")
+
+
+def test_evaluation_of_the_best_checkpoint_reproduces_the_logged_validation(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--split", "val", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    with (trained / "epochs.csv").open() as stream:
+        logged = list(csv.DictReader(stream))[results["checkpoint"]["epoch"] - 1]
+    for name in ("dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"):
+        assert results["scores"][name]["foreground"] == pytest.approx(float(logged[name]), abs=1e-6)
+    assert results["data"]["same_as_training"]
+
+
+def test_evaluation_writes_table_report_and_every_file(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained)]) == 0
+    printed = capsys.readouterr().out
+    folder = trained / "evaluation" / "test"
+    assert f"report: {folder / 'report.html'}" in printed
+    assert "foreground" in printed
+    assert {path.name for path in folder.iterdir()} == {
+        "results.json", "counts.csv", "per_image.csv", "report.html", "cases",
+    }  # fmt: skip
+    results = json.loads((folder / "results.json").read_text())
+    assert results["images"] == 3
+    assert f"{results['scores']['dice_per_image']['foreground']:.4f}" in printed
+    with (folder / "per_image.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {(row["height"], row["width"]) for row in rows} == {("48", "56")}, "scored at the original resolution"
+    mean = np.mean([float(row["dice_foreground"]) for row in rows])
+    assert results["scores"]["dice_per_image"]["foreground"] == pytest.approx(mean)
+
+
+def test_checkpoint_file_is_evaluated_by_itself(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(trained / checkpoint.LAST), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checkpoint"]["epoch"] == 3
+    assert (trained / "evaluation" / "test-last" / "report.html").exists()
+
+
+def test_saved_predictions_are_never_needed_again(trained: Path) -> None:
+    entries = json.loads((trained / "evaluation" / "test" / "cases" / "index.json").read_text())
+    assert [entry["kind"] for entry in entries] == ["worst", "median", "best"]
+    assert [entry["score"] for entry in entries] == sorted(entry["score"] for entry in entries)
+
+
+def test_curves_are_drawn_while_training(trained: Path) -> None:
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_without_configuration_writes_its_choices_with_reasons(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--images", str(discs / "images"), "--masks", str(discs / "masks"), "--out", str(tmp_path / "run")]
+    small = ["trainer.max_steps=2", "trainer.batch_size=2", "trainer.repeats=1", "trainer.tensorboard=false"]
+    assert main(["train", *arguments, *small]) == 0
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "encoding: binary" in text
+    assert "# two values: 0 (" in text
+    assert "channels: gray" in text
+    assert "crop: 32" in text
+    assert "type: scse" in text
+
+
+def test_print_config_prints_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "my config.yaml"
+    config.write_text("trainer: {crop: 64}\n")
+    assert main(["train", "--config", str(config), "--print-config", "trainer.batch_size=3"]) == 0
+    printed = capsys.readouterr().out
+    assert "name: my_config" in printed
+    assert "batch_size: 3" in printed
+    assert main(["config", "check", str(config)]) == 0
+    assert main(["config", "schema"]) == 0
+
+
+def test_config_typo_exits_2(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(["train", "--config", str(trained / "config.yaml"), "model.atention.type=scse"], 2, capsys)
+    assert "unknown key `model.atention`; did you mean `attention`?" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["train"], "nothing to train on"),
+        (["train", "--images", "x"], "--images and --masks go together"),
+        (["train", "--resume", "x", "seed=1"], "--resume continues a run as it was started"),
+        (["train", "--resume", "nowhere"], "no run with a checkpoint to resume"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert part in refused(arguments, 2, capsys)
+
+
+def test_unknown_argument_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--confg", "x"])
+    assert caught.value.code == 2
+    assert "unknown argument `--confg`" in capsys.readouterr().err
+
+
+def test_missing_folder_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
+    assert "does not exist" in refused(arguments, 3, capsys)
+
+
+def test_files_that_do_not_pair_exit_3(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "masks" / "other.png")
+    message = refused(["train", "--images", str(discs / "images"), "--masks", str(tmp_path / "masks")], 3, capsys)
+    assert "images and masks do not pair" in message
+
+
+def test_undeclared_mask_value_exits_3_with_the_line_to_write(
+    discs: Path, tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("seed: 0\n")
+    arguments = [text for text in tiny if "encoding" not in text]
+    message = refused(["train", "--config", str(config), "--out", str(tmp_path / "run"), *arguments], 3, capsys)
+    assert "undeclared mask value 255" in message
+    assert "`data.mask.values: {0: 0, 255: 1}`" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoint_of_another_model_exits_6(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state, _ = checkpoint.load(trained / checkpoint.BEST)
+    state["config"]["model"]["attention"]["type"] = "none"
+    file = tmp_path / "other.ckpt"
+    checkpoint.save(file, {key: value for key, value in state.items() if key != "format"})
+    message = refused(["evaluate", str(file)], 6, capsys)
+    assert "made by another model" in message
+
+
+def test_damaged_checkpoint_exits_6(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cut.ckpt"
+    file.write_bytes((trained / checkpoint.BEST).read_bytes()[:1000])
+    assert "cut short" in refused(["evaluate", str(file)], 6, capsys)
+    assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path)], 6, capsys)
+
+
+def test_evaluation_refuses_to_change_the_network(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(["evaluate", str(trained), "trainer.crop=64"], 2, capsys)
+    assert "cannot be changed at evaluation" in message
+
+
+def test_evaluation_may_change_its_own_settings(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(trained), "--json", "evaluation.empty=one", "evaluation.threshold=0.4"]) == 0
+    protocol = json.loads(capsys.readouterr().out)["protocol"]
+    assert (protocol["empty"], protocol["threshold"]) == ("one", 0.4)
+
+
+def test_internal_error_exits_1_without_a_traceback(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("wires")
+
+    monkeypatch.setattr(checkpoint, "load", broken)
+    assert main(["evaluate", str(trained)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("internal error: RuntimeError: wires")
+    assert "Traceback" not in message
+
+
+def test_out_of_memory_names_the_cure(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(checkpoint, "load", full)
+    assert main(["evaluate", str(trained)]) == 1
+    assert "Halve trainer.batch_size or trainer.crop" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_count_each_image_once(tiny: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29871", "train.py"]
+    config = tmp_path / "a.yaml"
+    config.write_text("")
+    arguments = ["--config", str(config), "--out", str(folder), "--evaluate", "val", *tiny, "trainer.max_epochs=2"]
+    result = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    with (folder / "epochs.csv").open() as stream:
+        logged = [float(row["dice_per_image"]) for row in csv.DictReader(stream)]
+    both = json.loads((folder / "evaluation" / "val" / "results.json").read_text())
+    assert both["images"] == 3
+    assert main(["evaluate", str(folder), "--split", "val"]) == 0
+    alone = json.loads((folder / "evaluation" / "val" / "results.json").read_text())
+    assert alone["confusion"] == both["confusion"]
+    assert alone["scores"]["dice_per_image"]["foreground"] == pytest.approx(max(logged), abs=1e-6)
