@@ -69,6 +69,10 @@ class GateSet(nn.ModuleDict):
         super().__init__()
         self.sites: dict[str, Site] = {}
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x: a host that is an `nn.Sequential` runs all its children, and this one must not change anything."""
+        return x
+
 
 class _GateHook:
     """Applies one gate of a `GateSet` as a forward hook.

@@ -168,7 +168,9 @@ class TrainerConfig(Strict):
     crop: ImageSize = Field(256, description="side of the square training crop in pixels; tiles at evaluation too")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
-    workers: NaturalInt = Field(0, description="loader processes")
+    workers: NaturalInt | None = Field(
+        None, description="loader processes, without influence on the result; null: none on the CPU, up to 8 on a GPU"
+    )
     threads: NaturalInt = Field(0, description="CPU threads of the main process; 0: all")
     clip_grad_norm: Positive | None = Field(1.0, description="largest gradient norm; null: no clipping")
     val_every: PositiveInt = Field(1, description="epochs between validations; the last epoch always validates")

@@ -1,5 +1,7 @@
 """Which processor computes, and in which precision."""
 
+import os
+
 import torch
 
 from seg_scse import distributed
@@ -22,6 +24,15 @@ def choose_device(config: TrainerConfig) -> torch.device:
         return torch.device("cpu")
     torch.backends.cuda.matmul.allow_tf32 = True
     return torch.device("cuda", distributed.local_rank())
+
+
+def choose_workers(config: TrainerConfig, device: torch.device) -> int:
+    """Return the number of loader processes; by default the cores that each process of a GPU machine has to spare."""
+    if config.workers is not None:
+        return config.workers
+    if device.type == "cpu":
+        return 0
+    return max(0, min(8, (os.cpu_count() or 1) // distributed.local_world_size() - 1))
 
 
 def choose_precision(config: TrainerConfig, device: torch.device) -> str:

@@ -120,7 +120,9 @@ class Trainer:
 
     def _epoch(self, journal: Journal) -> None:
         started, progress = time.perf_counter(), self.progress
-        epoch, done = divmod(progress.step, self.steps_per_epoch)
+        # Not step // steps_per_epoch: a run stopped after an epoch's last step has still to validate it.
+        epoch = progress.epoch
+        done = progress.step - epoch * self.steps_per_epoch
         last = min(self.schedule.total_steps, (epoch + 1) * self.steps_per_epoch)
         self.sampler.position(epoch, done * self.config.trainer.accumulate)
         self.network.train()

@@ -22,7 +22,7 @@ from seg_scse.data.transforms import build_transform
 from seg_scse.errors import CheckpointError, ConfigError
 from seg_scse.files import require_writable, write_text
 from seg_scse.inference.counting import count_split
-from seg_scse.inference.device import choose_device, choose_precision
+from seg_scse.inference.device import choose_device, choose_precision, choose_workers
 from seg_scse.inference.predictor import Predictor
 from seg_scse.losses import build_loss
 from seg_scse.models import build_model, describe_model
@@ -137,7 +137,7 @@ def _build(config: Config, data: PreparedData, device: torch.device, folder: Pat
         loss=loss,
         optimizer=build_optimizer(config.optimizer, model),
         schedule=Schedule(config.optimizer, steps),
-        loader=training_loader(dataset, sampler, settings.workers, device.type == "cuda"),
+        loader=training_loader(dataset, sampler, choose_workers(settings, device), device.type == "cuda"),
         sampler=sampler,
         validate=lambda: count_split(predictor, data, val, len(classes), loss=loss, progress="validation"),
         names=lambda index: data.manifest.samples[index].id,

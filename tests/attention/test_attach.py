@@ -240,3 +240,16 @@ def test_attaching_does_not_touch_the_random_state_beyond_the_gates_weights():
 def host_without_seed():
     with torch.random.fork_rng(devices=[]):
         return host()
+
+
+def test_a_sequential_host_with_identity_gates_computes_what_it_did():
+    host = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    before = host(EXAMPLE)
+    gates = attach_attention(
+        host, [Site("relu", "1")], partial(build_gate, GateConfig(type="scse", init="identity")), EXAMPLE
+    )
+    assert torch.equal(host(EXAMPLE), before)
+    gates["relu"] = nn.Identity()
+    assert torch.equal(host(EXAMPLE), before)
+    gates["relu"] = SCSE(8)
+    assert not torch.equal(host(EXAMPLE), before)

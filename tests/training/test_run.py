@@ -88,11 +88,11 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(finished: Path, config: 
     assert not equal(weights(tmp_path / "other"), weights(finished))
 
 
-def test_run_stopped_twice_in_one_epoch_ends_as_the_uninterrupted_one(
+def test_run_stopped_at_each_step_of_an_epoch_ends_as_the_uninterrupted_one(
     finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, folder = Trainer._step, tmp_path / "stopped"
-    stops = {4: signal.SIGTERM, 5: signal.SIGINT}
+    stops = {4: signal.SIGTERM, 5: signal.SIGINT, 6: signal.SIGTERM}
 
     def step_then_signal(self: Trainer, *arguments: object) -> object:
         result = step(self, *arguments)
@@ -104,6 +104,8 @@ def test_run_stopped_twice_in_one_epoch_ends_as_the_uninterrupted_one(
     with pytest.raises(Stopped, match=r"stopped at step 4, resumable: python train\.py --resume") as first:
         run.start(config, folder, nothing)
     with pytest.raises(Stopped, match="stopped at step 5") as second:
+        run.resume(folder, nothing)
+    with pytest.raises(Stopped, match="stopped at step 6"):  # the epoch's last step, before its validation
         run.resume(folder, nothing)
     assert (first.value.exit_code, second.value.exit_code) == (143, 130)
     outcome = run.resume(folder, nothing)
