@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from seg_scse.config.schema import Config
 from seg_scse.errors import CheckpointError
 from seg_scse.files import write_bytes, write_text
 
 FORMAT = 1
 """Version of the layout; a newer one is refused."""
+
+REQUIRED = ("config", "data_digest", "mean", "model", "progress", "splits", "std")
+"""Keys that a checkpoint must hold to be evaluated or resumed."""
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
@@ -30,12 +35,13 @@ def _hash_file(path: Path) -> Path:
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically; the previous one at `path` survives any failure.
 
-    The hash names the bytes it belongs to, and is written after them: a kill in between leaves the hash of the
-    previous file, so the hash file keeps both until the new checkpoint is in place.
+    Two files cannot be replaced at once. So the hash file first lists the new hash beside those it has, and is cut to
+    the new one when the checkpoint is in place: however often a kill comes in between, the hash of the file there is
+    listed.
 
     Args:
         path: file to write.
-        state: plain values (str, int, float, bool, None, list, dict) and tensors.
+        state: plain values (str, int, float, bool, None, list, dict) and tensors, with the keys of `REQUIRED`.
 
     Raises:
         WriteError: disk full or folder not writable.
@@ -45,7 +51,7 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     data = stream.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     hashes = _hash_file(path)
-    previous = hashes.read_text(encoding="ascii").split()[:1] if hashes.exists() else []
+    previous = hashes.read_text(encoding="ascii").split() if hashes.exists() else []
     write_text(hashes, "\n".join([digest, *previous]) + "\n")
     write_bytes(path, data)
     write_text(hashes, digest + "\n")
@@ -71,23 +77,31 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}). Name a run folder or a checkpoint file."
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
+    hashes = _hash_file(path)
+    if hashes.exists() and digest not in hashes.read_text(encoding="ascii").split():
+        data = path.read_bytes()  # a run that saves at this moment replaced both files between the two reads
+        digest = hashlib.sha256(data).hexdigest()
     if not data:
         raise CheckpointError(f"{path}: the file is empty.")
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise CheckpointError(f"{path}: not a checkpoint, or cut short ({len(data)} bytes).")
-    hashes = _hash_file(path)
     if hashes.exists() and digest not in hashes.read_text(encoding="ascii").split():
         raise CheckpointError(f"{path}: its SHA-256 is {digest[:12]}..., not the one in {hashes.name}: it is damaged.")
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 - the one safe loader
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: damaged, or holds more than plain values and tensors.") from error
-    if not isinstance(state, dict) or "format" not in state or "model" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise CheckpointError(f"{path}: not a checkpoint of seg_scse.")
     if state["format"] > FORMAT:
         raise CheckpointError(f"{path}: format {state['format']} is newer than {FORMAT}. Upgrade seg-scse.")
+    missing = [key for key in REQUIRED if key not in state]
+    if missing:
+        raise CheckpointError(f"{path}: not a complete checkpoint: {', '.join(missing)} missing.")
     return state, digest
 
 
@@ -100,6 +114,22 @@ def _usable_neighbour(path: Path) -> str:
             continue
         return f" Usable: {file}."
     return " No other usable checkpoint lies beside it."
+
+
+def config_of(state: Mapping[str, Any], path: Path) -> Config:
+    """Return the configuration stored in a checkpoint.
+
+    Raises:
+        CheckpointError: it was written by a version with other keys.
+    """
+    try:
+        return Config.model_validate(state["config"])
+    except ValidationError as error:
+        keys = ", ".join(".".join(map(str, details["loc"])) for details in error.errors())
+        raise CheckpointError(
+            f"{path}: its configuration is that of another version of seg_scse (differs in {keys}). "
+            "Use the version in the run's run.json."
+        ) from error
 
 
 def load_weights(model: torch.nn.Module, state: Mapping[str, Any], path: Path) -> None:

@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 import argparse
 import contextlib
 import json
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ _TRAIN_EXAMPLES = """examples:
   train.py --config configs/quickstart.yaml
   train.py --config configs/nuclei_unet_scse.yaml data.root=/data/dsb2018 trainer.max_epochs=20
   train.py --images scans/images --masks scans/masks --out runs/scans     no configuration needed
-  train.py --resume runs/scans
+  train.py --resume runs/scans                  add data.root=DIR if the data moved
   torchrun --nproc-per-node 4 train.py --config configs/nuclei_unet_scse.yaml
 """
 _EVALUATE_EXAMPLES = """examples:
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 
 
 def _check_train(options: argparse.Namespace) -> None:
-    if options.resume and (options.config or options.images or options.masks or options.out or options.overrides):
-        raise ConfigError("--resume continues a run as it was started: give no configuration, folders or overrides.")
+    others = (options.config, options.images, options.masks, options.out, options.print_config)
+    if options.resume and any(others):
+        raise ConfigError("--resume continues a run as it was started: give no configuration, folders or --out.")
     if bool(options.images) != bool(options.masks):
         raise ConfigError("--images and --masks go together: name both folders, or use --config.")
     if options.images and options.config:
@@ -68,7 +70,7 @@ def _train_and_evaluate(options: argparse.Namespace) -> Result:
     from seg_scse.training import run
 
     if options.resume:
-        outcome = run.resume(options.resume, plot_curves)
+        outcome = run.resume(options.resume, plot_curves, options.overrides)
     elif options.images:
         from seg_scse.training.autoconfig import choose_config
 
@@ -76,24 +78,28 @@ def _train_and_evaluate(options: argparse.Namespace) -> Result:
         if options.print_config:
             print(to_yaml(config, reasons), end="")
             return None
-        outcome = run.start(config, options.out, plot_curves, reasons)
+        outcome = run.start(config, options.out, plot_curves, reasons, options.evaluate)
     else:
-        outcome = run.start(load_config(options.config, options.overrides), options.out, plot_curves)
+        config = load_config(options.config, options.overrides)
+        outcome = run.start(config, options.out, plot_curves, evaluate=options.evaluate)
     if distributed.is_main():
         print(f"run: {outcome.folder}")
     if options.evaluate:
-        return _evaluate_run(outcome.folder, options.evaluate, "best", [])
+        moved = options.overrides if options.resume else []
+        return _evaluate_run(outcome.folder, options.evaluate, "best", moved)
     if not distributed.is_main():
         return None
-    print(f"next: python evaluate.py {outcome.folder}")
+    print(f"next: python evaluate.py {shlex.quote(str(outcome.folder))}")
     return outcome.as_dict()
 
 
 def _evaluate(options: argparse.Namespace) -> Result:
+    if options.run.is_file() and options.checkpoint:
+        raise ConfigError(f"{options.run} is a checkpoint file: --checkpoint chooses one of a run folder.")
     from seg_scse import distributed
 
     with distributed.process_group():
-        return _evaluate_run(options.run, options.split, options.checkpoint, options.overrides)
+        return _evaluate_run(options.run, options.split, options.checkpoint or "best", options.overrides)
 
 
 def _evaluate_run(run: Path, split: str, which: str, overrides: Sequence[str]) -> Result:
@@ -116,7 +122,9 @@ def _check_config(options: argparse.Namespace) -> Result:
     return None
 
 
-def _print_schema(_: argparse.Namespace) -> Result:
+def _print_schema(options: argparse.Namespace) -> Result:
+    if options.overrides:
+        raise ConfigError(f"`{options.overrides[0]}`: the schema takes no overrides.")
     print(json_schema())
     return None
 
@@ -161,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
     evaluate.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best", help="default: best")
+    evaluate.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
 
     config = commands.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)
     actions = config.add_subparsers(required=True, metavar="ACTION")

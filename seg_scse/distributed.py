@@ -1,5 +1,6 @@
 """The processes of one run: torch.distributed behind a few words. A single process needs no setup."""
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from torch import distributed as dist
 from torch import nn
 
 T = TypeVar("T")
+PATIENCE = datetime.timedelta(hours=2)
+"""How long a process waits for the others; the main one may decode a large data set meanwhile."""
 
 
 def rank() -> int:
@@ -48,9 +51,9 @@ def process_group() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-        dist.init_process_group("cpu:gloo,cuda:nccl")
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ def _explain(path: Path, error: OSError) -> WriteError:
         free = shutil.disk_usage(existing).free
         return WriteError(f"{path}: the disk is full ({free / 2**20:.0f} MiB free). Free some room, then resume.")
     reason = error.strerror or str(error)
-    return WriteError(f"{path}: cannot be written ({reason}). Choose another folder with --out.")
+    return WriteError(f"{path}: cannot be written ({reason}). Choose another folder or correct its rights.")
 
 
 @contextmanager

@@ -9,11 +9,13 @@ import torch
 from seg_scse import checkpoint
 from seg_scse.errors import CheckpointError
 
+REST: dict[str, Any] = {"config": {}, "data_digest": "", "mean": [], "progress": {}, "splits": {}, "std": []}
+
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "last.ckpt"
-    checkpoint.save(path, {"model": {"weight": torch.arange(1000.0)}, "note": "first"})
+    checkpoint.save(path, {**REST, "model": {"weight": torch.arange(1000.0)}, "note": "first"})
     return path
 
 
@@ -32,7 +34,7 @@ def test_state_reads_back(saved: Path) -> None:
 
 def test_flipped_bit_is_refused_and_the_usable_neighbour_named(saved: Path) -> None:
     best = saved.with_name("best.ckpt")
-    checkpoint.save(best, {"model": {}})
+    checkpoint.save(best, {**REST, "model": {}})
     data = bytearray(saved.read_bytes())
     data[len(data) // 2] ^= 1
     saved.write_bytes(data)
@@ -82,16 +84,28 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     assert "not a checkpoint of seg_scse" in refusal(path)
     torch.save({"format": checkpoint.FORMAT + 1, "model": {}}, path)
     assert "newer" in refusal(path)
+    torch.save({"format": checkpoint.FORMAT, "model": {}}, path)
+    assert "not a complete checkpoint: config, data_digest," in refusal(path)
+    with pytest.raises(CheckpointError, match=r"another version of seg_scse \(differs in modle\)"):
+        checkpoint.config_of({"config": {"modle": 1}}, path)
 
 
-def test_kill_between_hash_and_data_leaves_a_loadable_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kills", [1, 2, 5])
+def test_kills_between_hash_and_data_leave_a_loadable_checkpoint(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
     def killed(path: Path, data: bytes) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "write_bytes", killed)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(saved, {"model": {}, "note": "second"})
-    assert checkpoint.load(saved)[0]["note"] == "first"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_bytes", killed)
+        for number in range(kills):
+            with pytest.raises(KeyboardInterrupt):
+                checkpoint.save(saved, {**REST, "model": {}, "note": f"lost {number}"})
+            assert checkpoint.load(saved)[0]["note"] == "first"
+    checkpoint.save(saved, {**REST, "model": {}, "note": "second"})
+    assert checkpoint.load(saved)[0]["note"] == "second"
+    assert len(saved.with_name("last.ckpt.sha256").read_text().split()) == 1
 
 
 def test_weights_of_another_model_are_refused_with_numbers(tmp_path: Path) -> None:

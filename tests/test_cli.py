@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,7 +130,9 @@ def test_config_typo_exits_2(trained: Path, capsys: pytest.CaptureFixture[str]) 
     [
         (["train"], "nothing to train on"),
         (["train", "--images", "x"], "--images and --masks go together"),
-        (["train", "--resume", "x", "seed=1"], "--resume continues a run as it was started"),
+        (["train", "--resume", "x", "--print-config"], "--resume continues a run as it was started"),
+        (["train", "--resume", "x", "seed=1"], "`seed=1` cannot be changed here. A run is resumed as it was started."),
+        (["config", "schema", "seed=1"], "the schema takes no overrides"),
         (["train", "--resume", "nowhere"], "no run with a checkpoint to resume"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
@@ -173,7 +176,7 @@ def test_checkpoint_of_another_model_exits_6(trained: Path, tmp_path: Path, caps
     state, _ = checkpoint.load(trained / checkpoint.BEST)
     state["config"]["model"]["attention"]["type"] = "none"
     file = tmp_path / "other.ckpt"
-    checkpoint.save(file, {key: value for key, value in state.items() if key != "format"})
+    checkpoint.save(file, state)
     message = refused(["evaluate", str(file)], 6, capsys)
     assert "made by another model" in message
 
@@ -187,7 +190,33 @@ def test_damaged_checkpoint_exits_6(trained: Path, tmp_path: Path, capsys: pytes
 
 def test_evaluation_refuses_to_change_the_network(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(["evaluate", str(trained), "trainer.crop=64"], 2, capsys)
-    assert "cannot be changed at evaluation" in message
+    assert "It would describe another network or other truth" in message
+
+
+def test_evaluation_on_other_data_says_so(
+    trained: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(discs, tmp_path / "data")
+    (tmp_path / "data" / "masks" / "s03.png").write_bytes((discs / "masks" / "s04.png").read_bytes())
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    assert main(["evaluate", str(run), f"data.root={tmp_path / 'data'}"]) == 0
+    assert "warning: the images or masks are not those that the network was trained with" in capsys.readouterr().out
+    page = (run / "evaluation" / "test" / "report.html").read_text()
+    assert "not those that the network was trained with" in page
+
+
+def test_evaluation_keeps_the_splits_of_the_run(trained: Path, discs: Path, tmp_path: Path) -> None:
+    shutil.copytree(discs, tmp_path / "data")
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder / "new.png").write_bytes((discs / folder / "s00.png").read_bytes())
+    file = tmp_path / "alone.ckpt"
+    file.write_bytes((trained / checkpoint.BEST).read_bytes())
+    assert main(["evaluate", str(file), f"data.root={tmp_path / 'data'}"]) == 0
+    with (tmp_path / "alone-evaluation" / "test" / "per_image.csv").open() as stream:
+        found = {row["id"] for row in csv.DictReader(stream)}
+    with (trained / "splits.csv").open() as stream:
+        assert found == {row["id"] for row in csv.DictReader(stream) if row["split"] == "test"}
 
 
 def test_evaluation_may_change_its_own_settings(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,7 +253,7 @@ def test_out_of_memory_names_the_cure(
 @pytest.mark.slow
 def test_two_processes_train_together_and_count_each_image_once(tiny: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29871", "train.py"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "train.py"]
     config = tmp_path / "a.yaml"
     config.write_text("")
     arguments = ["--config", str(config), "--out", str(folder), "--evaluate", "val", *tiny, "trainer.max_epochs=2"]

@@ -1,5 +1,6 @@
 """From YAML files and overrides to a checked `Config`, with all problems reported at once."""
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from seg_scse.config.attention import Strict
@@ -15,6 +17,9 @@ from seg_scse.config.yaml_source import Entry, KeyPath, parse_value, read_entrie
 from seg_scse.errors import ConfigError, numbered
 
 MAX_BASES = 10
+COMMAND_LINE = "command line"
+MAY_MOVE = ("data.root", "data.images", "data.masks", "data.cache", "trainer.threads", "trainer.workers")
+"""Keys that say where things are, not what they are: free to change when a run is resumed or evaluated."""
 
 
 def _model_at(path: Iterable[str]) -> type[Strict] | None:
@@ -30,6 +35,17 @@ def _model_at(path: Iterable[str]) -> type[Strict] | None:
 
 def _is_section(path: KeyPath) -> bool:
     return _model_at(path) is not None
+
+
+def _field_at(path: KeyPath) -> FieldInfo | None:
+    model = _model_at(path[:-1])
+    return model.model_fields.get(path[-1]) if model else None
+
+
+def _takes_text(path: KeyPath) -> bool:
+    """Tell whether a key holds free text, which on the command line needs no quotes, whatever characters it has."""
+    field = _field_at(path)
+    return field is not None and field.annotation in (str, str | None)
 
 
 def _with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[KeyPath, Entry]:
@@ -53,11 +69,15 @@ def _from_overrides(overrides: Sequence[str]) -> dict[KeyPath, Entry]:
         if not equals or not all(key.split(".")):
             raise ConfigError(f"`{text}` is not an override: write section.key=value, such as trainer.max_epochs=10.")
         path = tuple(key.split("."))
-        parsed = parse_value(value, f"command line, {key}")
+        parsed = value if _takes_text(path) and value != "null" else parse_value(value, f"{COMMAND_LINE}, {key}")
+        for length in range(1, len(path)):
+            if _field_at(path[:length]) is not None and not _is_section(path[:length]):
+                whole = ".".join(path[:length])
+                raise ConfigError(f"`{key}`: `{whole}` is one value: override it as a whole, {whole}=VALUE.")
         if isinstance(parsed, dict) and (model := _model_at(path)):
             names = ", ".join(f"{key}.{name}" for name in model.model_fields)
             raise ConfigError(f"`{key}` is a section: override its keys one by one ({names}).")
-        entries[path] = Entry(parsed, "command line")
+        entries[path] = Entry(parsed, COMMAND_LINE)
     return entries
 
 
@@ -71,7 +91,7 @@ def _nested(entries: Mapping[KeyPath, Entry]) -> dict[str, Any]:
                 raise ConfigError(
                     f"{entry.source}: `{'.'.join(path)}`: `{key}` holds a value and cannot have keys below."
                 )
-        place[path[-1]] = entry.value
+        place[path[-1]] = copy.copy(entry.value)  # a mapping of a frozen configuration must not change with a copy
     return tree
 
 
@@ -85,9 +105,11 @@ def _explain(error: ErrorDetails, entries: Mapping[KeyPath, Entry]) -> str:
     path = tuple(str(part) for part in error["loc"])
     source = "defaults"
     for length in range(len(path), 0, -1):
-        matches = [entry.source for key, entry in entries.items() if key[:length] == path[:length]]
+        matches = [(key, entry) for key, entry in entries.items() if key[:length] == path[:length]]
         if matches:
-            source = matches[0]
+            # A rule between keys names them in its text: the place to look is where such a key was given.
+            named = [entry for key, entry in matches if f"{key[-1]} " in error["msg"]]
+            source = max(named or [matches[0][1]], key=lambda entry: entry.source == COMMAND_LINE).source
             break
     key = ".".join(path) or "configuration"
     if error["type"] == "extra_forbidden":
@@ -96,6 +118,11 @@ def _explain(error: ErrorDetails, entries: Mapping[KeyPath, Entry]) -> str:
         return f"{source}: unknown key `{key}`{nearest(path[-1], known) or '. Known here: ' + ', '.join(known)}"
     if error["type"] == "value_error":
         return f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "model_type":
+        keys = ", ".join(f"{key}.{name}" for name in getattr(_model_at(path), "model_fields", {}))
+        return f"{source}: {key} = {error['input']!r}: this is a section, set its keys: {keys}"
+    if error["type"] == "tuple_type":
+        return f"{source}: {key} = {error['input']!r}: must be a list, such as [{error['input']}]"
     rule = error["msg"].replace("Input should be", "must be")
     hint = nearest(str(error["input"]), (error.get("ctx") or {}).get("expected", "").replace("'", "").split(", "))
     return (
@@ -132,6 +159,19 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
         ConfigError: as `load_config`.
     """
     return _validate(dict(_entries_of(config, ())) | _from_overrides(overrides))
+
+
+def refuse_overrides(overrides: Sequence[str], allowed: tuple[str, ...], why: str) -> None:
+    """Refuse overrides of other keys than the allowed ones; a name that ends with a dot allows a section.
+
+    Raises:
+        ConfigError: names the override, the reason and the allowed keys.
+    """
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key not in allowed and not key.startswith(tuple(name for name in allowed if name.endswith("."))):
+            names = ", ".join(f"{name}*" if name.endswith(".") else name for name in allowed)
+            raise ConfigError(f"`{text}` cannot be changed here. {why} Allowed: {names}.")
 
 
 def _entries_of(model: Strict, prefix: KeyPath) -> Iterator[tuple[KeyPath, Entry]]:

@@ -8,10 +8,23 @@ import yaml
 
 from seg_scse.config.attention import Strict
 from seg_scse.config.schema import Config
+from seg_scse.config.yaml_source import Loader
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what our reader (YAML 1.2) or another one (YAML 1.1) would not read as text."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *Loader.yaml_implicit_resolvers.get(first, [])]
+    for first in yaml.SafeDumper.yaml_implicit_resolvers.keys() | Loader.yaml_implicit_resolvers.keys()
+}
 
 
 def _inline(value: object) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 

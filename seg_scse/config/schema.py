@@ -10,8 +10,8 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from seg_scse.config.attention import AttentionConfig, Strict
 
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
-NaturalInt = Annotated[StrictInt, Field(ge=0)]
+PositiveInt = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+NaturalInt = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
 Fraction = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0.0, allow_inf_nan=False)]
@@ -88,6 +88,8 @@ class DataConfig(Strict):
             raise ValueError(f"{len(self.classes)} classes: at most {IGNORE_INDEX} are supported")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes = {list(self.classes)}: names must differ")
+        if "foreground" in self.classes and (len(self.classes) > 2 or self.classes[0] == "foreground"):
+            raise ValueError("classes: `foreground` is the name of the mean over all classes but the first: rename it")
         if self.mask.encoding in ("binary", "objects") and len(self.classes) != 2:
             raise ValueError(
                 f"mask.encoding={self.mask.encoding} gives two classes, but classes names {len(self.classes)}"
@@ -171,7 +173,9 @@ class TrainerConfig(Strict):
     workers: NaturalInt | None = Field(
         None, description="loader processes, without influence on the result; null: none on the CPU, up to 8 on a GPU"
     )
-    threads: NaturalInt = Field(0, description="CPU threads of the main process; 0: all")
+    threads: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
+        0, description="CPU threads of the main process; 0: all"
+    )
     clip_grad_norm: Positive | None = Field(1.0, description="largest gradient norm; null: no clipping")
     val_every: PositiveInt = Field(1, description="epochs between validations; the last epoch always validates")
     monitor: Literal["dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"] = Field(

@@ -28,11 +28,11 @@ class Entry:
     source: str
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """SafeLoader with the implicit types of YAML 1.2."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -40,7 +40,7 @@ for _tag, _pattern, _first in (
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
     ("float", r"^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", list("-+.")),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")}
 
@@ -50,7 +50,7 @@ def _integer(_: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(node.value)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def _refuse_unsafe(node: yaml.Node, name: str, seen: set[int]) -> None:
@@ -78,8 +78,8 @@ def _refuse_unsafe(node: yaml.Node, name: str, seen: set[int]) -> None:
             keys[key.value] = line
 
 
-def _parse(text: str, name: str) -> tuple[_Loader, yaml.Node | None]:
-    loader = _Loader(text)
+def _parse(text: str, name: str) -> tuple[Loader, yaml.Node | None]:
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
     except yaml.YAMLError as error:

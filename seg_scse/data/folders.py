@@ -59,6 +59,7 @@ def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _cure(folder: Path, key: str) -> str:
+    folder = folder.absolute()
     parent = next((above for above in folder.parents if above.is_dir()), None)
     if parent is None:
         return f"Set {key}."

@@ -5,6 +5,7 @@ holds the data to it.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,13 @@ from seg_scse.data.reading import colours, open_image, same_channels
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
+_SPLIT = "{split}"
+
 MOST_INSPECTED = 400
 """Samples looked at; of more, evenly spaced ones. The reader checks all of them afterwards."""
+
+_COLOUR = {"RGB", "RGBA", "LA"}
+"""Modes of masks with several channels."""
 
 MOST_CLASSES = 20
 """More distinct mask values than this are compression noise or instances, not classes."""
@@ -59,24 +65,43 @@ def inspect_folders(images: Path, masks: Path) -> Findings:
     Raises:
         DataError: a folder is missing, files do not pair, or one cannot be read.
     """
-    require_folder(images, "--images")
-    require_folder(masks, "--masks")
-    entries = visible(masks)
-    objects = bool(entries) and all(entry.is_dir() for entry in entries)
     config = folder_config(images, masks)
-    if objects:
+    if _is_objects(config):
         config = config.model_copy(update={"mask": MaskConfig(encoding="objects")})
     samples = list_pairs(Path(), config, SPLIT_FOLDERS, [])
     step = max(1, -(-len(samples) // MOST_INSPECTED))
-    findings = Findings(samples, len(samples[::step]), objects=objects)
+    findings = Findings(samples, len(samples[::step]), objects=config.mask.encoding == "objects")
     for sample in tqdm(samples[::step], desc="looking at the data", unit="image", disable=None, leave=False):
         _inspect(sample, config, findings)
     return findings
 
 
 def folder_config(images: Path, masks: Path) -> DataConfig:
-    """Return the configuration of a pair of folders that names only the folders."""
-    return DataConfig(images=str(images.absolute()), masks=str(masks.absolute()))
+    """Return the configuration of a pair of folders that names only the folders; split folders become `{split}`.
+
+    Raises:
+        DataError: a folder is missing.
+    """
+    named = []
+    for folder, argument in ((images, "--images"), (masks, "--masks")):
+        divided = _SPLIT not in str(folder) and _is_divided(require_folder(folder, argument))
+        named.append(str(folder.absolute() / _SPLIT if divided else folder.absolute()))
+    return DataConfig(images=named[0], masks=named[1])
+
+
+def _is_divided(folder: Path) -> bool:
+    """Tell whether all that a folder holds is folders with the names of splits."""
+    entries = visible(folder)
+    return bool(entries) and all(entry.is_dir() and entry.name.lower() in SPLIT_FOLDERS for entry in entries)
+
+
+def _is_objects(config: DataConfig) -> bool:
+    """Tell whether the mask folder holds only folders, which are then the objects of one image each."""
+    masks = Path(config.masks)
+    if _SPLIT in config.masks:
+        return False
+    entries = visible(masks)
+    return bool(entries) and all(entry.is_dir() for entry in entries)
 
 
 def _inspect(sample: Sample, config: DataConfig, findings: Findings) -> None:
@@ -114,24 +139,32 @@ def guess_mask(findings: Findings) -> tuple[MaskConfig, int, str]:
     found = sorted(findings.values)
     listed = ", ".join(f"{value} ({findings.values[value]:,} pixels)" for value in found[:MOST_CLASSES])
     if findings.objects:
-        return MaskConfig(encoding="objects"), 2, "the mask folder holds one folder of object files per image"
+        reason = f"the mask folder holds one folder of object files per image; values {listed}"
+        return MaskConfig(encoding="objects", threshold=_between(found)), 2, reason
     if len(found) > MOST_CLASSES or findings.lossy:
         return _guess_threshold(findings)
-    if set(findings.modes) & {"RGB", "RGBA", "LA", "1"} or found == [0, 255]:
-        if len(found) > 2:
-            raise DataError(
-                f"the masks have several channels and the values {listed}: store class indices in one channel."
-            )
-        return MaskConfig(encoding="binary"), 2, f"two values: {listed}"
-    encoding = "palette" if set(findings.modes) == {"P"} else "index"
     if len(found) < 2:
         raise DataError(f"all masks inspected hold one value only: {listed}. There is nothing to learn.")
+    modes = set(findings.modes)
+    if modes & _COLOUR or (modes <= {"1", "L"} and found == [0, 255]):
+        if len(found) > 2 or modes - _COLOUR - {"1", "L"}:
+            raise DataError(
+                f"the masks have several channels, or are of several kinds ({', '.join(sorted(modes))}), and hold the "
+                f"values {listed}: store class indices in one channel."
+            )
+        return MaskConfig(encoding="binary", threshold=_between(found)), 2, f"two values: {listed}"
+    encoding = "palette" if set(findings.modes) == {"P"} else "index"
     ignore = found[-1] == IGNORE_INDEX and len(found) > 2
     classes = found[:-1] if ignore else found
     values = {value: index for index, value in enumerate(classes)} | ({IGNORE_INDEX: IGNORE_INDEX} if ignore else {})
     plain = classes == list(range(len(classes))) and not ignore
     reason = f"values {listed}" + (f"; {IGNORE_INDEX} is taken as pixels to ignore" if ignore else "")
     return MaskConfig(encoding=encoding, values=None if plain else values), len(classes), reason
+
+
+def _between(found: Sequence[int]) -> int:
+    """Return a threshold that tells the lowest from the highest value."""
+    return min(254, (found[0] + found[-1]) // 2)
 
 
 def _guess_threshold(findings: Findings) -> tuple[MaskConfig, int, str]:

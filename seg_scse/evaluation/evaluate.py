@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from seg_scse import checkpoint, distributed, provenance
-from seg_scse.config.loading import override
+from seg_scse.config.loading import MAY_MOVE, override, refuse_overrides
 from seg_scse.config.schema import IGNORE_INDEX, Config
 from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.data.standardize import Standardizer
-from seg_scse.errors import CheckpointError, ConfigError, DataError
+from seg_scse.errors import CheckpointError
 from seg_scse.evaluation.cases import save_cases
 from seg_scse.files import require_writable, write_text
 from seg_scse.inference.counting import count_split
@@ -25,7 +25,7 @@ from seg_scse.metrics.counts import CountsTable
 from seg_scse.metrics.scores import cases, per_image_scores, score_table
 from seg_scse.models import build_model
 
-_MAY_CHANGE = ("evaluation.", "data.root", "data.cache", "trainer.device", "trainer.threads", "trainer.precision")
+MAY_CHANGE = ("evaluation.", "trainer.device", "trainer.precision", *MAY_MOVE)
 """Keys that an evaluation may override; others would describe another network or other truth."""
 
 
@@ -66,15 +66,15 @@ def evaluate(run: Path, split: str, which: str, overrides: Sequence[str] = ()) -
     folder = _folder(loaded, split)
     if distributed.is_main():
         require_writable(folder)
-    data = prepare_data(config.data, loaded.run / "splits.csv" if loaded.run else None)
-    indices = data.manifest.indices(split)
-    if not indices:
-        raise DataError(f"the {split} split has no images. Choose another --split, or change data.split.")
+    data = prepare_data(config.data, loaded.state["splits"])
+    indices = data.require(split, "Choose another --split.")
+    if distributed.is_main():
+        _print_notes(loaded, data)
     predictor = _predictor(loaded, device)
     counts = count_split(predictor, data, indices, len(config.data.classes), progress=f"{split} images").counts
     if not distributed.is_main():
         return None
-    results = _results(loaded, split, counts, data, device)
+    results = _results(loaded, split, counts, data, predictor)
     rows = per_image_scores(counts, config.data.classes, config.evaluation.empty)
     counts.to_csv(folder / "counts.csv")
     _write_rows(folder / "per_image.csv", rows)
@@ -84,12 +84,7 @@ def evaluate(run: Path, split: str, which: str, overrides: Sequence[str] = ()) -
 
 
 def _load(run: Path, which: str, overrides: Sequence[str]) -> Loaded:
-    for text in overrides:
-        if not text.startswith(_MAY_CHANGE):
-            raise ConfigError(
-                f"`{text}` cannot be changed at evaluation: it would describe another network or other truth. "
-                f"Allowed: {', '.join(f'{name}*' if name.endswith('.') else name for name in _MAY_CHANGE)}."
-            )
+    refuse_overrides(overrides, MAY_CHANGE, "It would describe another network or other truth.")
     if run.is_dir():
         file = run / (checkpoint.BEST if which == "best" else checkpoint.LAST)
         folder: Path | None = run
@@ -97,10 +92,21 @@ def _load(run: Path, which: str, overrides: Sequence[str]) -> Loaded:
             raise CheckpointError(f"{run}: no {file.relative_to(run)}. Train first: python train.py --help.")
     else:
         file = run
-        folder = run.parent.parent if (run.parent.parent / "splits.csv").exists() else None
+        folder = run.parent.parent if (run.parent.parent / "config.yaml").exists() else None
     state, digest = checkpoint.load(file)
-    config = override(Config.model_validate(state["config"]), overrides)
+    config = override(checkpoint.config_of(state, file), overrides)
     return Loaded(file, digest, state, config, folder)
+
+
+def _print_notes(loaded: Loaded, data: PreparedData) -> None:
+    for note in data.notes:
+        print(f"data: {note}")
+    if not _same_data(loaded, data):
+        print("warning: the images or masks are not those that the network was trained with; the report says so too")
+
+
+def _same_data(loaded: Loaded, data: PreparedData) -> bool:
+    return bool(data.store.digest == loaded.state["data_digest"])
 
 
 def _folder(loaded: Loaded, split: str) -> Path:
@@ -121,7 +127,7 @@ def _predictor(loaded: Loaded, device: torch.device) -> Predictor:
 
 
 def _results(
-    loaded: Loaded, split: str, counts: CountsTable, data: PreparedData, device: torch.device
+    loaded: Loaded, split: str, counts: CountsTable, data: PreparedData, predictor: Predictor
 ) -> dict[str, Any]:
     config, classes, progress = loaded.config, loaded.config.data.classes, loaded.state["progress"]
     settings = config.evaluation
@@ -145,18 +151,19 @@ def _results(
             "tile": config.trainer.crop,
             "overlap": settings.overlap,
             "ignore_index": IGNORE_INDEX,
+            "precision": predictor.precision,
         },
         "scores": score_table(counts, classes, settings.empty),
         "cases": cases(counts, classes),
         "confusion": counts.confusion.tolist(),
         "data": {
             "digest": data.store.digest,
-            "same_as_training": data.store.digest == loaded.state["data_digest"],
+            "same_as_training": _same_data(loaded, data),
             "samples": data.split_sizes(),
         },
         "config": config.model_dump(mode="json"),
         "versions": provenance.versions(),
-        "device": provenance.describe_device(device),
+        "device": provenance.describe_device(predictor.device),
     }
 
 

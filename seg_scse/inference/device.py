@@ -22,7 +22,9 @@ def choose_device(config: TrainerConfig) -> torch.device:
         raise ConfigError("trainer.device=cuda, but torch sees no CUDA device. Use trainer.device=auto or cpu.")
     if config.device == "cpu" or not available:
         return torch.device("cpu")
-    torch.backends.cuda.matmul.allow_tf32 = True
+    # TF32 rounds float32 products to 10 bits: right where the precision was left to us, wrong where fp32 was asked for.
+    torch.set_float32_matmul_precision("high" if config.precision == "auto" else "highest")
+    torch.backends.cudnn.allow_tf32 = config.precision == "auto"
     return torch.device("cuda", distributed.local_rank())
 
 

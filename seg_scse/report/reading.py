@@ -51,6 +51,7 @@ class Protocol(_Part):
     tile: Natural
     overlap: float
     ignore_index: Natural
+    precision: Literal["fp32", "bf16", "fp16"]
 
 
 class Cases(_Part):
@@ -61,9 +62,10 @@ class Cases(_Part):
 
 
 class Data(_Part):
-    """The data set: digest of its files and samples per split."""
+    """The data set: digest of its files, whether the network was trained with them, and samples per split."""
 
     digest: str
+    same_as_training: bool
     samples: dict[str, Natural]
 
 

@@ -60,9 +60,12 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[tuple[str, 
         ("Empty masks", _empty_policy(results)),
         ("Decision", _decision(results)),
         ("Tiles", _tiles(results)),
+        ("Precision", f"The network computed in {results.protocol.precision}."),
         ("Ignored", _ignored(results, per_image)),
         ("Weights", f"{visible(checkpoint.file)}, from epoch {checkpoint.epoch}, step {checkpoint.step}."),
     ]
+    if not results.data.same_as_training:
+        definition.append(("Caution", "The images or masks are not those that the network was trained with."))
     if results.split in _SEEN:
         definition.append(("Caution", _SEEN[results.split]))
     return definition

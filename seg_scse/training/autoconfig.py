@@ -10,6 +10,7 @@ import torch
 from seg_scse.config.loading import override, path_name
 from seg_scse.config.schema import Config
 from seg_scse.data.inspection import Findings, folder_config, guess_mask, inspect_folders
+from seg_scse.errors import DataError
 
 CPU_STEPS, GPU_STEPS = 600, 6000
 """Optimizer steps of a first run: about half an hour on two cores, or on a GPU."""
@@ -33,7 +34,7 @@ def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[
         DataError: the folders do not hold a data set that can be read.
     """
     findings = inspect_folders(images, masks)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() and "trainer.device=cpu" not in overrides else "cpu"
     reasons: dict[str, str] = {}
     data, classes = _data(images, masks, findings, reasons)
     trainer = _trainer(findings, device, reasons)
@@ -50,7 +51,8 @@ def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[
             "optimizer": {"warmup_steps": 20},
         }
     )
-    return override(config, overrides), reasons
+    given = [text.partition("=")[0] for text in overrides]
+    return override(config, overrides), {key: why for key, why in reasons.items() if key not in given}
 
 
 def _data(images: Path, masks: Path, findings: Findings, reasons: dict[str, str]) -> tuple[dict[str, Any], int]:
@@ -61,6 +63,8 @@ def _data(images: Path, masks: Path, findings: Findings, reasons: dict[str, str]
     names = ["background", *(f"class_{index}" for index in range(1, classes))]
     chosen: dict[str, Any] = folder_config(images, masks).model_dump(include={"images", "masks"})
     chosen |= {"mask": mask.model_dump(), "classes": names if classes > 2 else ["background", "foreground"]}
+    if all(sample.split is None for sample in findings.samples):
+        chosen["split"] = _shares(len(findings.samples))
     if findings.grey:
         chosen["channels"] = "gray"
         reasons["data.channels"] = "every image seen is grey"
@@ -79,22 +83,31 @@ def _trainer(findings: Findings, device: str, reasons: dict[str, str]) -> dict[s
     area = median(height * width for height, width in zip(findings.heights, findings.widths, strict=True))
     largest = 512 if device == "cuda" else 256
     crop = max(32, min(largest, int(short) // 32 * 32))
-    train = max(1, round(0.7 * len(findings.samples)))
+    train = max(1, round(_shares(len(findings.samples))["train"] * len(findings.samples)))
     batch = max(2, min(32, BATCH_PIXELS[device] // crop**2))
-    repeats = max(1, round(area / crop**2), -(-10 * batch // train))
-    per_epoch = max(1, train * repeats // batch)
     steps = CPU_STEPS if device == "cpu" else GPU_STEPS
-    epochs = max(1, -(-steps // per_epoch))
+    most = max(1, steps // 10 * batch // train)  # so that there are about ten epochs, each with a validation
+    repeats = min(most, max(round(area / crop**2), -(-10 * batch // train)))
+    per_epoch = max(1, train * repeats // batch)
+    epochs = -(-steps // per_epoch)
     reasons["trainer.crop"] = (
         f"multiple of 32 within the median short side of {short:g} px, at most {largest} on {device}"
     )
     reasons["trainer.batch_size"] = f"{batch} crops of {crop} x {crop} px per step suit {device}"
     reasons["trainer.repeats"] = (
-        f"crops per image and epoch: the median image has the area of {area / crop**2:.1f} crops, and an epoch should "
-        f"have at least 10 steps"
+        f"crops per image and epoch: the median image has the area of {area / crop**2:.1f} crops; an epoch should have "
+        f"at least 10 steps, and the run about 10 epochs"
     )
-    reasons["trainer.max_epochs"] = f"about {steps} steps in all, at {per_epoch} steps per epoch"
-    return {"crop": crop, "batch_size": batch, "repeats": repeats, "max_epochs": epochs}
+    reasons["trainer.max_steps"] = f"a first run of {steps} steps, at {per_epoch} steps per epoch; longer is better"
+    return {"crop": crop, "batch_size": batch, "repeats": repeats, "max_epochs": epochs, "max_steps": steps}
+
+
+def _shares(count: int) -> dict[str, float]:
+    """Return the shares of a split that leaves no part empty, with at least one image each from three images on."""
+    if count < 3:
+        raise DataError(f"{count} pairs of image and mask: training, validation and test need at least one each.")
+    held_out = max(0.15, 1.0 / count)
+    return {"train": 1.0 - 2 * held_out, "val": held_out, "test": held_out}
 
 
 def _loss_reason(findings: Findings, classes: int) -> str:

@@ -16,6 +16,9 @@ SYNC_EVERY = 20
 """Steps between reads of the loss from a GPU; each read makes the host wait for it."""
 
 
+CURE = "Lower optimizer.lr, set trainer.clip_grad_norm, or use trainer.precision=fp32."
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What an optimizer step leaves behind.
@@ -102,13 +105,17 @@ class Journal:
     def _diverged(self, result: StepResult, total: float, norm: float, parts: Mapping[str, float]) -> str:
         files = ", ".join(self.names(index) for index in result.indices)
         terms = ", ".join(f"{name} {value:g}" for name, value in parts.items())
-        kept = self.folder / checkpoint.LAST
         return (
             f"step {result.step}: the loss or its gradient is not finite (loss {total:g}: {terms}; gradient norm "
             f"{norm:g}; lr {result.lr:g}, {self.precision}) on samples {files}.\n"
-            "Lower optimizer.lr, set trainer.clip_grad_norm, or use trainer.precision=fp32. "
-            + (f"Kept: {kept}." if kept.exists() else "No checkpoint was written yet.")
+            f"{CURE} {kept(self.folder)}"
         )
+
+
+def kept(folder: Path) -> str:
+    """Say which checkpoint a run that has to stop leaves behind."""
+    last = folder / checkpoint.LAST
+    return f"Kept: {last}." if last.exists() else "No checkpoint was written yet."
 
 
 def score_text(score: Value) -> str:

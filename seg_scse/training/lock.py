@@ -6,18 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seg_scse.errors import ConfigError
+from seg_scse import distributed
+from seg_scse.errors import ConfigError, WriteError
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the operating system releases it however the process ends.
+    """Hold the folder for the main process; the operating system releases it however the process ends.
 
     Raises:
         ConfigError: another process holds it; the message names it.
+        WriteError: the folder cannot be written.
     """
+    if not distributed.is_main():
+        yield
+        return
     path = folder / ".lock"
-    with path.open("a+", encoding="ascii") as stream:
+    try:
+        opened = path.open("a+", encoding="ascii")
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written ({error.strerror}). Choose another --out.") from error
+    with opened as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

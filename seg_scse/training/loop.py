@@ -21,12 +21,12 @@ from seg_scse import checkpoint, distributed
 from seg_scse.config.schema import Config
 from seg_scse.data.dataset import Batch, TrainingLoader
 from seg_scse.data.sampler import EpochBatchSampler
-from seg_scse.errors import Stopped
+from seg_scse.errors import DivergedError, Stopped
 from seg_scse.inference.counting import Scored
 from seg_scse.inference.predictor import autocast
 from seg_scse.losses import SegmentationLoss
 from seg_scse.metrics.scores import foreground_score
-from seg_scse.training.journal import SYNC_EVERY, Journal, StepResult, score_text
+from seg_scse.training.journal import CURE, SYNC_EVERY, Journal, StepResult, kept, score_text
 from seg_scse.training.optim import Schedule
 from seg_scse.training.records import Records, Value
 from seg_scse.training.signals import StopRequest
@@ -181,6 +181,7 @@ class Trainer:
 
     def _end_epoch(self, journal: Journal, started: float) -> None:
         trainer, progress = self.config.trainer, self.progress
+        self._require_finite()
         progress.epoch += 1
         ended = progress.step >= self.schedule.total_steps
         row: dict[str, Value] = {"epoch": progress.epoch - 1, "step": progress.step}
@@ -209,10 +210,21 @@ class Trainer:
         if not signals or self.progress.finished:
             return
         journal.flush()
+        self._require_finite()
         self._save(checkpoint.LAST)
         raise Stopped(
             f"stopped at step {self.progress.step}, resumable: python train.py --resume {self.folder}", signals[0]
         )
+
+    def _require_finite(self) -> None:
+        """Refuse weights that the last update made non-finite; the loss would show it only in the next step."""
+        state = self.model.state_dict()
+        bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+        if bad:
+            raise DivergedError(
+                f"step {self.progress.step - 1}: its update made {len(bad)} of {len(state)} tensors non-finite (first: "
+                f"{bad[0]}).\n{CURE} {kept(self.folder)}"
+            )
 
     def _save(self, name: str) -> None:
         if distributed.is_main():

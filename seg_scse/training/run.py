@@ -1,9 +1,9 @@
 """A run from its configuration to its folder."""
 
+import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seg_scse import checkpoint, distributed, provenance
-from seg_scse.config.loading import load_config
+from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
 from seg_scse.data.dataset import TrainingSet, training_loader
@@ -47,7 +47,13 @@ class Outcome:
         return {"run": str(self.folder), **self.progress.as_dict()}
 
 
-def start(config: Config, out: Path | None, on_epoch: OnEpoch, reasons: Mapping[str, str] | None = None) -> Outcome:
+def start(
+    config: Config,
+    out: Path | None,
+    on_epoch: OnEpoch,
+    reasons: Mapping[str, str] | None = None,
+    evaluate: str | None = None,
+) -> Outcome:
     """Train from the beginning.
 
     Args:
@@ -55,61 +61,76 @@ def start(config: Config, out: Path | None, on_epoch: OnEpoch, reasons: Mapping[
         out: run folder; None chooses `runs/<name>`, with a number where that is taken.
         on_epoch: called by the main process with the run folder after each epoch.
         reasons: comments for the saved configuration, by dotted key.
+        evaluate: split that will be scored afterwards, so that an empty one is refused before training.
 
     Raises:
         SegScseError: see `errors`; before the first step nothing is left behind.
     """
     device = choose_device(config.trainer)
-    folder = Path(distributed.from_main(str(out or _free_folder(Path("runs") / config.name))))
-    with _new_folder(folder):
-        data = prepare_data(config.data)
-        config = config.model_copy(update={"data": data.config})
-        trainer = _build(config, data, device, folder, on_epoch)
-        if distributed.is_main():
-            _write_facts(folder, config, data, trainer, reasons)
-    return _fit(trainer)
+    claimed = _claim(config.name, out) if distributed.is_main() else None
+    folder, created = distributed.from_main(claimed) or (Path(), False)
+    with locked(folder):
+        if (folder / checkpoint.LAST).exists():
+            raise ConfigError(f"{folder}: holds a run already. Continue it with --resume {folder}, or choose --out.")
+        try:
+            data = prepare_data(config.data)
+            config = config.model_copy(update={"data": data.config})
+            trainer = _build(config, data, device, folder, on_epoch)
+            if evaluate:
+                data.require(evaluate, "Change data.split, or train without --evaluate.")
+            if distributed.is_main():
+                _write_facts(folder, config, data, trainer, reasons)
+        except BaseException:
+            if created and distributed.is_main():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Outcome(folder, trainer.fit())
 
 
-def resume(folder: Path, on_epoch: OnEpoch) -> Outcome:
+def resume(folder: Path, on_epoch: OnEpoch, overrides: Sequence[str] = ()) -> Outcome:
     """Continue a run from its last checkpoint.
 
+    Args:
+        folder: the run folder.
+        on_epoch: called by the main process with the run folder after each epoch.
+        overrides: `section.key=value` texts for the keys of `MAY_MOVE`: where the data are now.
+
     Raises:
-        ConfigError: the folder holds no run, or its configuration was edited since.
-        CheckpointError: the last checkpoint cannot be used.
-        DataError: the data differ from those the run was started with.
+        ConfigError: the folder holds no run, its configuration was edited since, or the processes are not as many.
+        CheckpointError: the last checkpoint cannot be used, or the data are not those it was trained with.
+        DataError: the data cannot be read.
     """
+    refuse_overrides(overrides, MAY_MOVE, "A run is resumed as it was started.")
     if not (folder / CONFIG).is_file() or not (folder / checkpoint.LAST).is_file():
         raise ConfigError(f"{folder}: no run with a checkpoint to resume. Start one with --config, or check the path.")
-    config = load_config(folder / CONFIG)
-    state, _ = checkpoint.load(folder / checkpoint.LAST)
-    _refuse_changes(folder, config, state)
-    progress = Progress(**state["progress"])
-    if progress.finished:
-        print(f"{folder}: already finished after {progress.epoch} epochs.")
-        return Outcome(folder, progress)
-    data = prepare_data(config.data, folder / SPLITS)
-    if data.store.digest != state["data_digest"]:
-        raise CheckpointError(
-            f"{folder}: the images or masks changed since the checkpoint was written. Restore them, or start anew."
-        )
-    trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch)
-    checkpoint.load_weights(trainer.model, state, folder / checkpoint.LAST)
-    trainer.load(state)
-    if distributed.is_main():
-        print(f"resuming {folder} at step {progress.step}")
-    return _fit(trainer)
-
-
-def _fit(trainer: Trainer) -> Outcome:
-    with locked(trainer.folder) if distributed.is_main() else nullcontext():
-        return Outcome(trainer.folder, trainer.fit())
+    with locked(folder):
+        config = load_config(folder / CONFIG)
+        state, _ = checkpoint.load(folder / checkpoint.LAST)
+        _refuse_changes(folder, config, state)
+        progress = Progress(**state["progress"])
+        if progress.finished:
+            print(f"{folder}: already finished after {progress.epoch} epochs.")
+            return Outcome(folder, progress)
+        config = override(config, overrides)
+        data = prepare_data(config.data, state["splits"])
+        if data.store.digest != state["data_digest"]:
+            raise CheckpointError(
+                f"{folder}: the images or masks are not those of the checkpoint. Restore them, or start a new run."
+            )
+        trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch)
+        checkpoint.load_weights(trainer.model, state, folder / checkpoint.LAST)
+        trainer.load(state)
+        if distributed.is_main():
+            print(f"resuming {folder} at step {progress.step}")
+        return Outcome(folder, trainer.fit())
 
 
 def _build(config: Config, data: PreparedData, device: torch.device, folder: Path, on_epoch: OnEpoch) -> Trainer:
     """Build everything a trainer needs; all that can be wrong with a configuration shows here."""
     settings, classes = config.trainer, config.data.classes
     precision = choose_precision(settings, device)
-    train, val = data.manifest.indices("train"), data.manifest.indices("val")
+    train = data.require("train", "Raise data.split.train.")
+    val = data.require("val", "The best checkpoint is chosen on it: raise data.split.val.")
     statistics = data.store.statistics(train)
     torch.manual_seed(config.seed)
     model = build_model(config.model, len(statistics.mean), len(classes))
@@ -119,6 +140,8 @@ def _build(config: Config, data: PreparedData, device: torch.device, folder: Pat
         "mean": list(statistics.mean),
         "std": list(statistics.std),
         "data_digest": data.store.digest,
+        "splits": data.splits(),
+        "processes": distributed.world_size(),
     }
     standardize = Standardizer(statistics.mean, statistics.std).to(device)
     loss = build_loss(config.loss, len(classes)).to(device)
@@ -161,29 +184,22 @@ def _total_steps(config: Config, batches: int) -> int:
     return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
-def _free_folder(wanted: Path) -> Path:
-    number, folder = 1, wanted
-    while folder.exists():
-        number += 1
-        folder = wanted.with_name(f"{wanted.name}-{number}")
-    return folder
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[None]:
-    """Prove that the run folder is new and writable; remove it again if the run cannot start."""
-    if distributed.is_main():
-        if (folder / CONFIG).exists() or (folder / checkpoint.LAST).exists():
-            raise ConfigError(f"{folder}: holds a run already. Continue it with --resume {folder}, or choose --out.")
-        created = not folder.exists()
-        require_writable(folder)
-    distributed.barrier()
-    try:
-        yield
-    except BaseException:
-        if distributed.is_main() and created:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+def _claim(name: str, out: Path | None) -> tuple[Path, bool]:
+    """Return the run folder, which exists and can be written, and whether it was made just now."""
+    if out is not None:
+        created = not out.exists()
+        require_writable(out)
+        return out, created
+    for number in itertools.count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)  # fails for all but one of several runs that start at the same moment
+        except FileExistsError:
+            continue
+        except OSError:
+            require_writable(folder)  # says why not
+        return folder, True
+    raise AssertionError("unreachable")
 
 
 def _write_facts(
@@ -218,13 +234,20 @@ def _write_facts(
 
 
 def _refuse_changes(folder: Path, config: Config, state: Mapping[str, Any]) -> None:
-    """Refuse a configuration file that was edited after the checkpoint was written."""
+    """Refuse to continue with another configuration or another number of processes than the checkpoint's."""
     then, now = _flat(state["config"]), _flat(config.model_dump(mode="json"))
-    changed = [f"{key}: {then.get(key)!r} -> {now.get(key)!r}" for key in now if then.get(key) != now[key]]
+    keys = [key for key in now if then.get(key) != now[key] and key not in MAY_MOVE]
+    changed = [f"{key}: {then.get(key)!r} -> {now[key]!r}" for key in keys]
     if changed:
         raise ConfigError(
             f"{folder / CONFIG} was changed since the checkpoint was written ({'; '.join(changed)}). "
             "Undo the change, or start a new run from it."
+        )
+    started, found = state["processes"], distributed.world_size()
+    if started != found:
+        raise ConfigError(
+            f"{folder}: started with {started} processes, resumed with {found}: the batches would differ. "
+            f"Resume with torchrun --nproc-per-node (x --nnodes) = {started}."
         )
 
 

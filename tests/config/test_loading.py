@@ -118,11 +118,46 @@ def test_malformed_override_is_refused(text: str) -> None:
 def test_printed_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = load_config(
         None,
-        ["data.mask.values={0: 0, 128: 1, 255: 255}", "optimizer.lr=1e-5", "data.exclude={'a: b': 'c, #d'}", "name=x"],
+        [
+            "data.mask.values={0: 0, 128: 1, 255: 255}",
+            "optimizer.lr=1e-5",
+            "data.exclude={'a: b': 'c, #d', '089': bad, '1e5': 'yes', '010': 'null'}",
+            "data.classes=['08', '1e3']",
+            "name=1e5",
+        ],
     )
     text = to_yaml(config, {"trainer.crop": "two\nlines", "data.mask": "section"}, "header")
     assert "  # two\n  # lines\n  crop:" in text
     assert load_config(write(tmp_path, text)) == config
+
+
+def test_text_on_the_command_line_needs_no_quotes() -> None:
+    config = load_config(None, ["data.images={split}/images", r"data.split.group=[0-9]+_(\d+)", "data.root=2018"])
+    assert config.data.images == "{split}/images"
+    assert config.data.split.group == r"[0-9]+_(\d+)"
+    assert config.data.root == "2018"
+    assert load_config(None, ["data.root=null"]).data.root is None
+
+
+def test_a_part_of_a_value_cannot_be_overridden_and_the_original_does_not_change() -> None:
+    config = load_config(None, ["loss.terms={ce: 1.0, dice: 1.0}"])
+    with pytest.raises(ConfigError, match=r"`loss\.terms` is one value: override it as a whole"):
+        override(config, ["loss.terms.dice=9"])
+    override(config, ["seed=1"]).loss.terms["dice"] = 9
+    assert config.loss.terms == {"ce": 1.0, "dice": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("trainer=5", "this is a section, set its keys: trainer.max_epochs"),
+        ("model.attention.sites=decoder", "must be a list, such as [decoder]"),
+        ("data.classes=[a]", "command line: data: classes"),
+        ("data.classes=[a, foreground, b]", "is the name of the mean"),
+    ],
+)
+def test_wrong_override_is_explained(text: str, part: str) -> None:
+    assert part in refusal(None, (text,))
 
 
 def test_override_keeps_what_was_set_and_checks_the_rest() -> None:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_scse.config.schema import DataConfig
 from seg_scse.data.inspection import Findings, guess_mask, inspect_folders
+from seg_scse.data.masks import read_mask
 from seg_scse.errors import DataError
 
 Draw = Callable[[int], Image.Image]
@@ -52,6 +54,25 @@ def test_values_of_one_channel_masks_give_the_encoding(
     assert f"{values[0]} (" in reason
 
 
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "I;16"])
+@pytest.mark.parametrize("high", [1, 100, 255])
+def test_the_reader_accepts_what_was_guessed(tmp_path: Path, mode: str, high: int) -> None:
+    def mask(_: int) -> Image.Image:
+        if mode == "P":
+            return palette(0, high, 0)
+        if mode == "I;16":
+            return Image.fromarray(np.asarray(blocks(0, high, 0)).astype(np.uint16))
+        return blocks(0, 255, 0).convert("1") if mode == "1" else blocks(0, high, 0).convert(mode)
+
+    findings = folders(tmp_path, lambda _: grey(), mask)
+    guessed, classes, _ = guess_mask(findings)
+    assert classes == 2
+    config = DataConfig(mask=guessed)
+    for sample in findings.samples:
+        labels = read_mask(sample.masks, sample.image, (8, 12), config)
+        assert np.array_equal(np.unique(labels), [0, 1])
+
+
 def test_palette_masks_are_declared_as_palette(tmp_path: Path) -> None:
     mask, count, _ = guess_mask(folders(tmp_path, lambda _: grey(), lambda _: palette(1, 2, 1)))
     assert (mask.encoding, mask.values, count) == ("palette", {1: 0, 2: 1}, 2)
@@ -67,8 +88,9 @@ def test_one_folder_of_masks_per_image_means_objects(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     grey().save(tmp_path / "images" / "a.png")
     (tmp_path / "masks" / "a").mkdir(parents=True)
-    blocks(0, 255, 0).save(tmp_path / "masks" / "a" / "1.png")
-    assert guess_mask(inspect_folders(tmp_path / "images", tmp_path / "masks"))[0].encoding == "objects"
+    blocks(0, 1, 0).save(tmp_path / "masks" / "a" / "1.png")
+    mask = guess_mask(inspect_folders(tmp_path / "images", tmp_path / "masks"))[0]
+    assert (mask.encoding, mask.threshold) == ("objects", 0)
 
 
 def test_colour_masks_are_refused_rather_than_guessed(tmp_path: Path) -> None:

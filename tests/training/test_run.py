@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from seg_scse import checkpoint
 from seg_scse.config import load_config
 from seg_scse.config.loading import override
 from seg_scse.config.schema import Config
-from seg_scse.errors import CheckpointError, ConfigError, DivergedError, Stopped, WriteError
+from seg_scse.errors import CheckpointError, ConfigError, DataError, DivergedError, Stopped, WriteError
 from seg_scse.training import run
 from seg_scse.training.lock import locked
 from seg_scse.training.loop import Trainer
@@ -44,6 +45,19 @@ def weights(folder: Path, name: str = checkpoint.LAST) -> dict[str, torch.Tensor
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def stop_after(patch: pytest.MonkeyPatch, *steps: int) -> None:
+    """Send SIGTERM after these steps, SIGINT after step 5."""
+    step, left = Trainer._step, list(steps)
+
+    def step_then_signal(self: Trainer, *arguments: object) -> object:
+        result = step(self, *arguments)
+        if left and self.progress.step == left[0]:
+            os.kill(os.getpid(), signal.SIGINT if left.pop(0) == 5 else signal.SIGTERM)
+        return result
+
+    patch.setattr(Trainer, "_step", step_then_signal)
 
 
 def test_run_folder_is_complete_and_its_config_runs_again(finished: Path, config: Config) -> None:
@@ -91,16 +105,8 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(finished: Path, config: 
 def test_run_stopped_at_each_step_of_an_epoch_ends_as_the_uninterrupted_one(
     finished: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, folder = Trainer._step, tmp_path / "stopped"
-    stops = {4: signal.SIGTERM, 5: signal.SIGINT, 6: signal.SIGTERM}
-
-    def step_then_signal(self: Trainer, *arguments: object) -> object:
-        result = step(self, *arguments)
-        if self.progress.step in stops:
-            os.kill(os.getpid(), stops.pop(self.progress.step))
-        return result
-
-    monkeypatch.setattr(Trainer, "_step", step_then_signal)
+    folder = tmp_path / "stopped"
+    stop_after(monkeypatch, 4, 5, 6)
     with pytest.raises(Stopped, match=r"stopped at step 4, resumable: python train\.py --resume") as first:
         run.start(config, folder, nothing)
     with pytest.raises(Stopped, match="stopped at step 5") as second:
@@ -123,10 +129,87 @@ def test_validating_or_not_changes_no_weight(finished: Path, config: Config, tmp
 
 
 def test_finished_run_is_not_touched_by_resume(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    def times() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in finished.rglob("[!.]*") if path.is_file()}
+
+    before = times()
     run.resume(finished, nothing)
     assert "already finished after 3 epochs" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert times() == before
+
+
+def test_update_that_makes_weights_infinite_is_never_saved(config: Config, tmp_path: Path) -> None:
+    # one step: its loss and gradient are finite, what it leaves behind is not
+    settings = ["optimizer.name=sgd", "optimizer.lr=1e38", "optimizer.schedule=constant", "trainer.max_steps=1"]
+    with pytest.raises(DivergedError, match=r"step 0: its update made \d+ of \d+ tensors non-finite"):
+        run.start(override(config, [*settings, "trainer.clip_grad_norm=null"]), tmp_path / "a", nothing)
+    assert not list((tmp_path / "a").rglob("*.ckpt"))
+
+
+def test_folder_of_a_run_that_wrote_no_checkpoint_can_be_used_again(config: Config, tmp_path: Path) -> None:
+    settings = ["optimizer.name=sgd", "optimizer.lr=1e30", "trainer.clip_grad_norm=null"]
+    with pytest.raises(DivergedError):
+        run.start(override(config, settings), tmp_path / "a", nothing)
+    outcome = run.start(override(config, ["trainer.max_epochs=1"]), tmp_path / "a", nothing)
+    assert outcome.progress.finished
+    assert len(rows(tmp_path / "a" / "steps.csv")) == 3
+
+
+@pytest.mark.parametrize(("empty", "other"), [("val", "train"), ("train", "val")])
+def test_split_without_images_is_refused_before_training(
+    config: Config, tmp_path: Path, empty: str, other: str
+) -> None:
+    settings = [f"data.split.{empty}=0", f"data.split.{other}=0.5", "data.split.test=0.5"]
+    with pytest.raises(DataError, match=f"the {empty} split has no images"):
+        run.start(override(config, settings), tmp_path / "a", nothing)
+    assert not (tmp_path / "a").exists()
+
+
+def test_split_to_be_scored_must_have_images(config: Config, tmp_path: Path) -> None:
+    settings = ["data.split.test=0", "data.split.train=0.75"]
+    with pytest.raises(DataError, match=r"the test split has no images.*without --evaluate"):
+        run.start(override(config, settings), tmp_path / "a", nothing, evaluate="test")
+
+
+def test_folder_is_locked_while_the_data_are_prepared(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = run.prepare_data
+
+    def second_start(*arguments: object) -> object:
+        with pytest.raises(ConfigError, match="is training in this folder"):
+            run.start(config, tmp_path / "a", nothing)
+        return prepare(*arguments)
+
+    monkeypatch.setattr(run, "prepare_data", second_start)
+    outcome = run.start(override(config, ["trainer.max_epochs=1"]), tmp_path / "a", nothing)
+    assert outcome.progress.finished
+
+
+def test_another_number_of_processes_is_refused(config: Config, tmp_path: Path, finished: Path) -> None:
+    folder = tmp_path / "a"
+    shutil.copytree(finished, folder)
+    state, _ = checkpoint.load(folder / checkpoint.LAST)
+    checkpoint.save(folder / checkpoint.LAST, {**state, "processes": 4})
+    with pytest.raises(ConfigError, match="started with 4 processes, resumed with 1"):
+        run.resume(folder, nothing)
+
+
+def test_moved_data_are_named_at_resume(
+    config: Config, discs: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(discs, tmp_path / "first")
+    stopped = tmp_path / "run"
+    stop_after(monkeypatch, 5, 7)
+    with pytest.raises(Stopped):
+        run.start(override(config, [f"data.root={tmp_path / 'first'}"]), stopped, nothing)
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(DataError, match="does not exist"):
+        run.resume(stopped, nothing)
+    with pytest.raises(Stopped):
+        run.resume(stopped, nothing, [f"data.root={tmp_path / 'second'}"])
+    run.resume(stopped, nothing, [f"data.root={tmp_path / 'second'}"])
+    assert equal(weights(stopped), weights(finished))
 
 
 def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -200,19 +283,17 @@ def test_run_that_cannot_start_leaves_no_folder(config: Config, tmp_path: Path) 
 
 def test_unwritable_folder_is_found_before_any_step(config: Config, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="Choose another folder with --out"):
+    with pytest.raises(WriteError, match="Choose another folder or correct"):
         run.start(config, tmp_path / "file" / "a", nothing)
 
 
 def test_changed_data_are_refused_at_resume(config: Config, discs: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(discs, tmp_path / "data")
     moved = override(config, [f"data.root={tmp_path / 'data'}", "trainer.max_epochs=1"])
     run.start(moved, tmp_path / "a", nothing)
     state, _ = checkpoint.load(tmp_path / "a" / checkpoint.LAST)
     state["progress"]["finished"] = False
-    checkpoint.save(tmp_path / "a" / checkpoint.LAST, {k: v for k, v in state.items() if k != "format"})
+    checkpoint.save(tmp_path / "a" / checkpoint.LAST, state)
     (tmp_path / "data" / "images" / "s00.png").write_bytes((discs / "images" / "s01.png").read_bytes())
-    with pytest.raises(CheckpointError, match="images or masks changed"):
+    with pytest.raises(CheckpointError, match="images or masks are not those"):
         run.resume(tmp_path / "a", nothing)
