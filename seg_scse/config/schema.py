@@ -164,7 +164,10 @@ class TrainerConfig(Strict):
 
     max_epochs: PositiveInt = Field(50, description="passes over the training split")
     max_steps: PositiveInt | None = Field(None, description="stop after this many optimizer steps, if earlier")
-    repeats: PositiveInt = Field(1, description="times each sample is drawn (with new crops) per epoch")
+    draw: Literal["image", "area"] = Field(
+        "image", description="crops per epoch: one of each image, or as many as have the image's area"
+    )
+    repeats: PositiveInt = Field(1, description="multiplies the crops per epoch, each with its own augmentation")
     batch_size: PositiveInt = Field(8, description="samples per process and forward pass")
     accumulate: PositiveInt = Field(1, description="forward passes per optimizer step")
     crop: ImageSize = Field(256, description="side of the square training crop in pixels; tiles at evaluation too")

@@ -16,7 +16,7 @@ from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
 from seg_scse.data.dataset import TrainingSet, training_loader
 from seg_scse.data.prepare import PreparedData, prepare_data
-from seg_scse.data.sampler import EpochBatchSampler
+from seg_scse.data.sampler import EpochBatchSampler, crops_to_cover
 from seg_scse.data.standardize import Standardizer
 from seg_scse.data.transforms import build_transform
 from seg_scse.errors import CheckpointError, ConfigError
@@ -146,7 +146,9 @@ def _build(config: Config, data: PreparedData, device: torch.device, folder: Pat
     standardize = Standardizer(statistics.mean, statistics.std).to(device)
     loss = build_loss(config.loss, len(classes)).to(device)
     world, rank = distributed.world_size(), distributed.rank()
-    sampler = EpochBatchSampler(len(train), settings.batch_size, config.seed, rank, world, settings.repeats)
+    crops = crops_to_cover(statistics.sizes, settings.crop) if settings.draw == "area" else [1] * len(train)
+    draws = [settings.repeats * number for number in crops]
+    sampler = EpochBatchSampler(draws, settings.batch_size, config.seed, rank, world)
     transform = build_transform(config.augmentation, settings.crop)
     dataset = TrainingSet(data.store, train, transform, config.seed)
     predictor = Predictor.from_config(config, model, standardize, device, precision)

@@ -50,7 +50,7 @@ def _set(store=None, indices=range(SIZE), seed=1, preset="medium", crop=32):
 
 def _loader(dataset=None, workers=0, batch_size=2, repeats=1):
     dataset = dataset or _set()
-    sampler = EpochBatchSampler(len(dataset), batch_size, 3, 0, 1, repeats)
+    sampler = EpochBatchSampler([repeats] * len(dataset), batch_size, 3, 0, 1)
     return training_loader(dataset, sampler, workers, False), sampler
 
 

@@ -42,7 +42,7 @@ def trainer(folder: Path, *overrides: str, model: nn.Module | None = None) -> Tr
     config = load_config(None, [*settings, *overrides])
     torch.manual_seed(0)
     model = model or nn.Conv2d(3, 1, 3, padding=1)
-    sampler = EpochBatchSampler(len(IMAGES), config.trainer.batch_size, config.seed, 0, 1, 1)
+    sampler = EpochBatchSampler([1] * len(IMAGES), config.trainer.batch_size, config.seed, 0, 1)
     steps = len(sampler) // config.trainer.accumulate * config.trainer.max_epochs
     folder.mkdir(exist_ok=True)
     return Trainer(
