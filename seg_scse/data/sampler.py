@@ -23,8 +23,8 @@ def _no_batch(images: int, draws: int, batch_size: int, world: int) -> ConfigErr
     most = draws // world
     smaller = f"trainer.batch_size <= {most}, or " if most else ""
     return ConfigError(
-        f"trainer.batch_size={batch_size}: an epoch draws {draws} crops from {images} training images{processes}, which "
-        f"fills no batch. Choose {smaller}trainer.repeats {math.ceil(batch_size * world / draws)} times as large."
+        f"trainer.batch_size={batch_size}: an epoch draws {draws} crops from {images} training images{processes}, "
+        f"which fills no batch. Choose {smaller}trainer.repeats {math.ceil(batch_size * world / draws)} times as large."
     )
 
 

@@ -208,7 +208,7 @@ class Store:
 
 if __name__ == "__main__":
     dataset = TrainingSet(Store(), range(4), build_transform(AugmentationConfig(), 32), 0)
-    batches = iter(loader := training_loader(dataset, EpochBatchSampler(4, 1, 0, 0, 1, 1000), 2, False))
+    batches = iter(loader := training_loader(dataset, EpochBatchSampler([1000] * 4, 1, 0, 0, 1), 2, False))
     next(batches)
     print(*(worker.pid for worker in loader._iterator._workers), flush=True)
     time.sleep(600)
