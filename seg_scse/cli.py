@@ -118,7 +118,16 @@ def _evaluate_run(run: Path, split: str, which: str, overrides: Sequence[str]) -
 
 def _check_config(options: argparse.Namespace) -> Result:
     config = load_config(options.file, options.overrides)
-    print(to_yaml(config), end="")
+
+    from seg_scse.data.cards import resolve_card
+    from seg_scse.losses import build_loss
+    from seg_scse.models import build_model
+
+    data = resolve_card(config.data)
+    build_loss(config.loss, len(data.classes))
+    without_download = config.model.model_copy(update={"encoder_weights": None})
+    build_model(without_download, 3 if data.channels == "rgb" else 1, len(data.classes))
+    print(to_yaml(config.model_copy(update={"data": data})), end="")
     return None
 
 
@@ -173,7 +182,13 @@ def _parser() -> argparse.ArgumentParser:
 
     config = commands.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)
     actions = config.add_subparsers(required=True, metavar="ACTION")
-    check = command("check", _check_config, "Check a configuration and print it resolved.", _CONFIG_EXAMPLES, actions)
+    check = command(
+        "check",
+        _check_config,
+        "Check a configuration, its card, loss and network, and print it resolved.",
+        _CONFIG_EXAMPLES,
+        actions,
+    )
     check.add_argument("file", type=Path, metavar="FILE")
     command("schema", _print_schema, "Print the JSON schema of a configuration.", _CONFIG_EXAMPLES, actions)
     return parser

@@ -126,6 +126,24 @@ def test_config_typo_exits_2(trained: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("loss.class_weights=[1.0, 2.0]", "loss.class_weights has 2 numbers for 3 classes"),
+        ("model.encoder=resnet81", "`model.encoder` = 'resnet81' is not known"),
+        ("model.attention.sites=[decoders]", "`decoders` is not available"),
+        ("data.card=dsb2081", "dsb2018"),
+    ],
+)
+def test_config_check_looks_at_card_loss_and_network(
+    override: str, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quickstart = str(ROOT / "configs" / "quickstart.yaml")
+    assert part in refused(["config", "check", quickstart, override], 2, capsys)
+    assert main(["config", "check", quickstart]) == 0
+    assert "classes: [background, round, elongated]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "part"),
     [
         (["train"], "nothing to train on"),

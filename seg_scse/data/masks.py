@@ -37,7 +37,7 @@ def _foreground(path: Path, opened: Opened, config: DataConfig) -> Pixels:
     if 0 < highest <= threshold:
         raise DataError(
             f"{shown(path)}: no pixel is above data.mask.threshold={threshold}; values go up to {highest}. "
-            f"Set data.mask.threshold={highest - 1} or lower, or data.mask.encoding=index."
+            f"Set data.mask.threshold={highest - 1}{' or lower' if highest > 1 else ''}, or data.mask.encoding=index."
         )
     return (level > threshold).astype(np.uint8)
 
