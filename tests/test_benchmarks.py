@@ -1,0 +1,14 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_train_step_benchmark_prints_a_ratio_for_each_network() -> None:
+    small = ["--encoder", "resnet18", "--size", "32", "--batch", "2", "--rounds", "1"]
+    command = [sys.executable, "benchmarks/train_step.py", *small]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    lines = [line for line in result.stdout.splitlines() if " of none (" in line]
+    assert [line.split("  ")[0] for line in lines] == ["none", "ours scse (r 2, add)", "smp scse (r 16, add)"]
+    assert "1.000 of none" in lines[0]
