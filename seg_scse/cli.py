@@ -138,6 +138,24 @@ def _print_schema(options: argparse.Namespace) -> Result:
     return None
 
 
+def _add(
+    into: "_Commands", name: str, action: Callable[[argparse.Namespace], Result], text: str, examples: str
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all commands have."""
+    made = into.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.set_defaults(action=action)
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    made.add_argument("--json", action="store_true", help="print the result as JSON on stdout, all else on stderr")
+    return made
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seg-scse",
@@ -146,27 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(
-        name: str,
-        action: Callable[[argparse.Namespace], Result],
-        text: str,
-        examples: str,
-        into: "_Commands" = commands,
-    ) -> argparse.ArgumentParser:
-        made = into.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        made.set_defaults(action=action)
-        made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        made.add_argument("--json", action="store_true", help="print the result as JSON on stdout, all else on stderr")
-        return made
-
-    train = command("train", _train, "Train a network.", _TRAIN_EXAMPLES)
+    train = _add(commands, "train", _train, "Train a network.", _TRAIN_EXAMPLES)
     train.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration")
     train.add_argument("--images", type=Path, metavar="DIR", help="folder of images, to train without a configuration")
     train.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks with the same file stems")
@@ -175,22 +173,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--evaluate", choices=("train", "val", "test"), help="score the best checkpoint afterwards")
     train.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
 
-    evaluate = command("evaluate", _evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
+    evaluate = _add(commands, "evaluate", _evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
     evaluate.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     evaluate.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
 
     config = commands.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)
     actions = config.add_subparsers(required=True, metavar="ACTION")
-    check = command(
-        "check",
-        _check_config,
-        "Check a configuration, its card, loss and network, and print it resolved.",
-        _CONFIG_EXAMPLES,
-        actions,
-    )
+    text = "Check a configuration, its card, loss and network, and print it resolved."
+    check = _add(actions, "check", _check_config, text, _CONFIG_EXAMPLES)
     check.add_argument("file", type=Path, metavar="FILE")
-    command("schema", _print_schema, "Print the JSON schema of a configuration.", _CONFIG_EXAMPLES, actions)
+    _add(actions, "schema", _print_schema, "Print the JSON schema of a configuration.", _CONFIG_EXAMPLES)
     return parser
 
 

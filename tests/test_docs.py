@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +20,9 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def test_the_python_example_of_the_attention_page_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "attention.md").read_text(), re.DOTALL)
-    exec(compile(code, "attention.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(code, "attention.md", "exec"), names)
+    assert any(key.startswith("gates.stem.") for key in names["host"].state_dict())
 
 
 def test_the_config_of_the_readme_is_valid() -> None:
