@@ -85,7 +85,8 @@ def test_checkpoint_file_is_evaluated_by_itself(trained: Path, capsys: pytest.Ca
     assert (trained / "evaluation" / "test-last" / "report.html").exists()
 
 
-def test_saved_predictions_are_never_needed_again(trained: Path) -> None:
+def test_cases_of_the_report_go_from_worst_to_best(trained: Path) -> None:
+    assert main(["evaluate", str(trained)]) == 0
     entries = json.loads((trained / "evaluation" / "test" / "cases" / "index.json").read_text())
     assert [entry["kind"] for entry in entries] == ["worst", "median", "best"]
     assert [entry["score"] for entry in entries] == sorted(entry["score"] for entry in entries)
