@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
 _FORMAT = 2  # raise it when decoding or this layout changes, so that older entries are made again
+_HEADER = threading.Lock()  # np.load parses a header by `ast`, which on Python 3.11 fails at times in several threads
 _DECODING = ("mask", "channels", "alpha", "max_pixels")
 
 
@@ -121,7 +123,8 @@ def map_array(path: Path, shape: tuple[int, ...]) -> Pixels:
         OSError: missing or unreadable.
         ValueError: not the array that was written.
     """
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    with _HEADER:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.shape != shape or array.dtype != np.uint8:
         raise ValueError(f"{path}: {array.dtype} {array.shape} instead of uint8 {shape}")
     return np.asarray(array)
