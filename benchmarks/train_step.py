@@ -1,9 +1,10 @@
 """What scSE costs in a training step: `python benchmarks/train_step.py [--size 256] [--batch 4] [--precision bf16]`.
 
-Three networks train side by side in one process: a U-Net without attention, ours with scSE after every decoder stage,
-and smp's own scSE. The steps are interleaved, in reversed order every other round, so that a busy machine slows all
-three alike; ratios of the same round are printed, never absolute times alone. On the CPU the clock is the processor
-time of one thread, on a GPU the time of the stream.
+Networks train side by side in one process: a U-Net without attention, ours with scSE after every decoder stage, ours
+with smp's gates, and smp's own scSE; with `--compile-gates`, ours with smp's gates compiled too. The steps are
+interleaved, in reversed order every other round, so that a busy machine slows all alike; ratios of the same round are
+printed, never absolute times alone. On the CPU the clock is the processor time of one thread, on a GPU the time of the
+stream.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
+from seg_scse.attention.compiling import compile_gates
 from seg_scse.config.attention import AttentionConfig
 from seg_scse.config.schema import LossConfig, ModelConfig
 from seg_scse.inference.predictor import autocast
@@ -23,14 +25,19 @@ from seg_scse.models import build_model
 from seg_scse.provenance import describe_device, versions
 
 
-def networks(encoder: str) -> dict[str, nn.Module]:
-    """Return the three networks by name."""
+def networks(encoder: str, compiled: bool = False) -> dict[str, nn.Module]:
+    """Return the networks by name."""
     ours = ModelConfig(encoder=encoder, attention=AttentionConfig(type="scse"))
-    return {
+    preset = ModelConfig(encoder=encoder, attention=AttentionConfig(preset="smp"))
+    found = {
         "none": build_model(ModelConfig(encoder=encoder), 3, 2),
         "ours scse (r 2, add)": build_model(ours, 3, 2),
+        "ours, preset smp": build_model(preset, 3, 2),
         "smp scse (r 16, add)": smp.Unet(encoder, encoder_weights=None, decoder_attention_type="scse"),
     }
+    if compiled:
+        found["ours, smp compiled"] = compile_gates(build_model(preset, 3, 2))
+    return found
 
 
 def training_step(network: nn.Module, args: argparse.Namespace, device: torch.device) -> Callable[[], None]:
@@ -73,11 +80,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile-gates", action="store_true", help="add a network whose gates are compiled")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         torch.set_num_threads(1)
-    steps = {name: training_step(network, args, device) for name, network in networks(args.encoder).items()}
+    steps = {
+        name: training_step(network, args, device)
+        for name, network in networks(args.encoder, args.compile_gates).items()
+    }
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(args.rounds + 1):  # the first round warms up
         names = list(steps) if number % 2 else list(steps)[::-1]

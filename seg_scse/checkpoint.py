@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save as as_safetensors
 
 from seg_scse.config.schema import Config
 from seg_scse.errors import CheckpointError
@@ -148,3 +149,19 @@ def load_weights(model: torch.nn.Module, state: Mapping[str, Any], path: Path) -
             f"another shape (first: {first}). Use the configuration it was trained with."
         )
     model.load_state_dict(weights)
+
+
+def export_weights(source: Path, target: Path) -> None:
+    """Write the weights in a checkpoint to a .safetensors file, under the names of the network's state dict.
+
+    Those of a network without gates load with `load_state_dict` into the plain network of segmentation-models-pytorch;
+    any of them can be the `model.weights` of a new run.
+
+    Raises:
+        CheckpointError: as `load`.
+        WriteError: disk full or folder not writable.
+    """
+    state, _ = load(source)
+    # Copied, because safetensors refuses other memory formats than the default, and tensors that share memory.
+    weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state["model"].items()}
+    write_bytes(target, as_safetensors(weights))

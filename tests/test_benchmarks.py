@@ -2,6 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -10,5 +12,20 @@ def test_train_step_benchmark_prints_a_ratio_for_each_network() -> None:
     command = [sys.executable, "benchmarks/train_step.py", *small]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     lines = [line for line in result.stdout.splitlines() if " of none (" in line]
-    assert [line.split("  ")[0] for line in lines] == ["none", "ours scse (r 2, add)", "smp scse (r 16, add)"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "none",
+        "ours scse (r 2, add)",
+        "ours, preset smp",
+        "smp scse (r 16, add)",
+    ]
     assert "1.000 of none" in lines[0]
+
+
+@pytest.mark.slow  # about a minute: it compiles C++ for each shape
+def test_attention_benchmark_prints_a_ratio_for_each_form_and_kind_of_pass() -> None:
+    small = ["--quick", "--size", "16", "--batch", "1"]
+    command = [sys.executable, "benchmarks/attention.py", *small]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    lines = [line for line in result.stdout.splitlines() if line.startswith(("fp32", "bf16"))]
+    assert len(lines) == 2 * 2 * 2 * 2  # precisions, formats, shapes, forward with backward and inference
+    assert all("eager " in line and "compiled " in line for line in lines)

@@ -5,6 +5,7 @@ that its state dict keeps every key it had and gains only keys that start with `
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,30 +13,40 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from seg_scse.attention.trace import undisturbed, unreached_parameters
+from seg_scse.attention.trace import reached, total, undisturbed
 from seg_scse.errors import ConfigError
 
 PREFIX = "gates"
 """Name of the child module that holds the gates, and first part of their state-dict keys."""
 
+Layout = Literal["channels_first", "channels_last"]
+"""Position of the channels in a map's shape, (N, C, *spatial) or (N, *spatial, C); not its memory format."""
+
+Argument = int | str
+"""One argument of a module's forward: its position, or its name where the caller passes it by name."""
+
 
 @dataclass(frozen=True)
 class Site:
-    """A place where a feature map flows.
+    """A place where a feature map with one to three spatial dimensions flows.
 
     Attributes:
         name: what the site is called in configuration and reports, such as `decoder.1`.
         module: path of the host's module, such as `decoder.blocks.0`.
-        where: the feature map is this module's output, or its first positional input.
+        where: the feature map is this module's output, or one of its inputs.
         index: which element, where that output or input is a list or tuple of feature maps; None for a single one.
-        layout: position of the channels; NHWC maps are gated through a transposed view.
+        layout: position of the channels; maps with the channels last are gated through a transposed view.
+        argument: which input of the module it is.
+        signal: another input, (N, C', *spatial) of any size, which the gate looks at too; None for none.
     """
 
     name: str
     module: str
     where: Literal["output", "input"] = "output"
     index: int | None = None
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    layout: Layout = "channels_first"
+    argument: Argument = 0
+    signal: Argument | None = None
 
     @property
     def key(self) -> str:
@@ -45,8 +56,12 @@ class Site:
     def change(self, value: Any, function: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - a forward's result
         """Return the module's input or output `value` with the site's feature map x replaced by function(x).
 
+        Args:
+            value: a feature map, or a list or tuple that holds it.
+            function: from (N, C, *spatial) to the same shape, whatever the site's layout.
+
         Raises:
-            TypeError: `value` holds no (N, C, H, W) tensor at the site.
+            TypeError: `value` holds no feature map with one to three spatial dimensions at the site.
         """
         if self.index is None:
             return self._apply(value, function)
@@ -55,11 +70,13 @@ class Site:
         return items if isinstance(value, list) else tuple(items)
 
     def _apply(self, x: object, function: Callable[[Tensor], Tensor]) -> Tensor:
-        if not isinstance(x, Tensor) or x.dim() != 4:
-            raise TypeError(f"a {type(x).__name__} flows there, not one (N, C, H, W) tensor")
-        if self.layout == "NCHW":
+        if not isinstance(x, Tensor):
+            raise TypeError(f"a {type(x).__name__} flows there, not one feature map")
+        if x.dim() not in (3, 4, 5):
+            raise TypeError(f"a tensor of shape {tuple(x.shape)} flows there, not one with 1 to 3 spatial dimensions")
+        if self.layout == "channels_first":
             return function(x)
-        return function(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return function(x.movedim(-1, 1)).movedim(1, -1)
 
 
 class GateSet(nn.ModuleDict):
@@ -74,49 +91,69 @@ class GateSet(nn.ModuleDict):
         return x
 
 
-class _GateHook:
-    """Applies one gate of a `GateSet` as a forward hook.
+class SiteHook:
+    """Does something at one site: `passed` is given the feature map there, and the network goes on with its result.
 
     An object and not a closure: `copy.deepcopy` and `pickle` follow its reference to the gates, so that a copied
     network uses the copied gates.
     """
 
-    def __init__(self, gates: nn.ModuleDict, site: Site) -> None:
-        self.gates = gates
-        self.site = site
-
-    def __call__(self, _module: nn.Module, args: tuple[Any, ...], *result: Any) -> Any:  # noqa: ANN401 - torch's hook type
-        gate = self.gates[self.site.key]
-        if self.site.where == "output":
-            return self.site.change(result[0], gate)
-        return (self.site.change(args[0], gate), *args[1:])
-
-
-def hook_at(model: nn.Module, site: Site, hook: Callable[..., Any]) -> RemovableHandle:
-    """Register a forward hook (module, args, output) or, for an input, a pre-hook (module, args) at a site."""
-    module = model.get_submodule(site.module)
-    if site.where == "input":
-        return module.register_forward_pre_hook(hook)
-    # First in the row: some encoders collect their features by hooks of their own, which must see the gated map.
-    return module.register_forward_hook(hook, prepend=True)
-
-
-class _Measure:
-    """A hook that notes the channel count at a site, each time the site is passed, or why there is none."""
-
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.channels: list[int] = []
+
+    def passed(self, x: Tensor, *signal: Tensor) -> Tensor:
+        """Return what replaces x (N, C, *spatial); `signal` is the site's second map, where it has one."""
+        raise NotImplementedError
+
+    def __call__(self, _module: nn.Module, args: tuple[Any, ...], rest: Any) -> Any:  # noqa: ANN401 - torch's hook type
+        """Serve as a forward hook, where `rest` is the output, or as a pre-hook, where it is the named arguments."""
+        site = self.site
+        if site.where == "output":
+            return site.change(rest, self.passed)
+        given = {**dict(enumerate(args)), **rest}
+        signal = () if site.signal is None else (given[site.signal],)
+        changed = site.change(given[site.argument], lambda x: self.passed(x, *signal))
+        if isinstance(site.argument, str):
+            return args, {**rest, site.argument: changed}
+        return (*args[: site.argument], changed, *args[site.argument + 1 :]), rest
+
+    def register(self, model: nn.Module) -> RemovableHandle:
+        """Put the hook on the module of the site."""
+        module = model.get_submodule(self.site.module)
+        if self.site.where == "input":
+            return module.register_forward_pre_hook(self, with_kwargs=True)
+        # First in the row: some encoders collect their features by hooks of their own, which must see the gated map.
+        return module.register_forward_hook(self, prepend=True)
+
+
+class _GateHook(SiteHook):
+    """Applies one gate of a `GateSet`, looked up at the time of the call."""
+
+    def __init__(self, site: Site, gates: GateSet) -> None:
+        super().__init__(site)
+        self.gates = gates
+
+    def passed(self, x: Tensor, *signal: Tensor) -> Tensor:
+        changed: Tensor = self.gates[self.site.key](x, *signal)
+        return changed
+
+
+class _Measure(SiteHook):
+    """Notes the channel counts at a site, each time the site is passed, or why there are none."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.channels: list[tuple[int, ...]] = []
         self.problem = ""
 
-    def __call__(self, _module: nn.Module, args: tuple[Any, ...], *result: Any) -> None:  # noqa: ANN401 - torch's hook type
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], rest: Any) -> None:  # noqa: ANN401 - torch's hook type
         try:
-            self.site.change(result[0] if self.site.where == "output" else args[0], self._note)
-        except (TypeError, IndexError) as error:
+            super().__call__(module, args, rest)
+        except (TypeError, IndexError, KeyError) as error:
             self.problem = f"cannot carry a gate: {error}"
 
-    def _note(self, x: Tensor) -> Tensor:
-        self.channels.append(x.shape[1])
+    def passed(self, x: Tensor, *signal: Tensor) -> Tensor:
+        self.channels.append(tuple(map_.shape[1] for map_ in (x, *signal)))
         return x
 
     def reason(self) -> str:
@@ -126,10 +163,10 @@ class _Measure:
         return f"is passed {len(self.channels)} times in a forward pass, but a gate needs exactly one"
 
 
-def _measure(model: nn.Module, sites: Sequence[Site], example: Tensor) -> list[int]:
-    """Return each site's channel count, seen in one forward pass."""
+def _measure(model: nn.Module, sites: Sequence[Site], example: Tensor) -> list[tuple[int, ...]]:
+    """Return each site's channel count, and that of its signal, seen in one forward pass."""
     hooks = [_Measure(site) for site in sites]
-    handles = [hook_at(model, hook.site, hook) for hook in hooks]
+    handles = [hook.register(model) for hook in hooks]
     try:
         with undisturbed(model), torch.no_grad():
             model(example)
@@ -152,9 +189,30 @@ def _refuse(sites: Sequence[Site], reasons: dict[str, str]) -> None:
         raise ConfigError(f"{'; '.join(bad)}. Usable of the sites asked for: {usable}.")
 
 
-def attach_attention(
-    model: nn.Module, sites: Sequence[Site], gate: Callable[[int], nn.Module], example: Tensor
-) -> GateSet:
+def _built(gate: Callable[..., nn.Module], site: Site, channels: tuple[int, ...]) -> nn.Module:
+    """Build the gate of one site; an error says which."""
+    try:
+        return gate(*channels)
+    except ConfigError as error:
+        raise ConfigError(f"site `{site.name}` ({channels[0]} channels): {error}") from error
+
+
+def _without_influence(model: nn.Module, gates: GateSet, example: Tensor) -> list[str]:
+    """Return the keys of gates whose output, or one of whose trainable parameters, the network's output ignores."""
+    probes = {key: torch.zeros((), device=example.device, requires_grad=True) for key in gates}
+    targets = [(key, probe) for key, probe in probes.items()]
+    targets += [(key, p) for key, gate in gates.items() for p in gate.parameters() if p.requires_grad]
+    with ExitStack() as stack:
+        for key, gate in gates.items():
+            # Not the parameters alone: some gates have none.
+            stack.callback(gate.register_forward_hook(lambda _gate, _args, y, key=key: y + probes[key].to(y)).remove)
+        stack.enter_context(undisturbed(model))
+        stack.enter_context(torch.enable_grad())
+        answers = reached(total(model(example)), [target for _, target in targets])
+    return [key for (key, _), answer in zip(targets, answers, strict=True) if not answer]
+
+
+def attach_gates(model: nn.Module, sites: Sequence[Site], gate: Callable[..., nn.Module], example: Tensor) -> GateSet:
     """Put a new gate on each site of `model`, in place.
 
     The host's modules, parameters and state-dict keys stay as they are; keys under `gates.` are added. Channel counts
@@ -164,32 +222,32 @@ def attach_attention(
     Args:
         model: any network.
         sites: places with different names; each must be passed exactly once in a forward pass.
-        gate: builds a gate for a number of channels, for instance `functools.partial(build_gate, config)`.
+        gate: builds a gate for a number of channels, for instance `functools.partial(build_gate, config)`; at sites
+            with a signal it is called with the channels of both maps, and the gate with both maps.
         example: an input that `model` accepts, such as (1, 3, 64, 64) float32.
 
     Returns:
         The gates, which are also `model.gates`.
 
     Raises:
-        ConfigError: a site does not exist, carries no (N, C, H, W) tensor, is not passed exactly once, or does not
-            influence the output.
-        ValueError: `model` already has a child named `gates`, or two sites share a name.
+        ConfigError: a site does not exist, carries no feature map, is not passed exactly once, or does not influence
+            the output; a gate cannot be built for its channels; `model` already has a child named `gates`; or two
+            sites share a name.
     """
     if hasattr(model, PREFIX):
-        raise ValueError(f"the network already has an attribute `{PREFIX}`: gates can be attached once.")
+        raise ConfigError(f"the network already has an attribute `{PREFIX}`: gates can be attached once.")
     if len({site.key for site in sites}) < len(sites):
-        raise ValueError(f"two sites share a name: {[site.name for site in sites]}.")
+        raise ConfigError(f"two sites share a name: {[site.name for site in sites]}.")
     paths = dict(model.named_modules())
     _refuse(sites, {site.name: "does not exist in this network" for site in sites if site.module not in paths})
     gates = GateSet()
     for site, channels in zip(sites, _measure(model, sites, example), strict=True):
-        gates[site.key] = gate(channels)
+        gates[site.key] = _built(gate, site, channels)
         gates.sites[site.key] = site
-    model.add_module(PREFIX, gates.to(example.device))
-    handles = [hook_at(model, site, _GateHook(gates, site)) for site in sites]
+    model.add_module(PREFIX, gates.to(example))
+    handles = [_GateHook(site, gates).register(model) for site in sites]
     try:
-        unreached = unreached_parameters(model, example)
-        dead = [key for key in gates if any(name.startswith(f"{PREFIX}.{key}.") for name in unreached)]
+        dead = _without_influence(model, gates, example)
         _refuse(sites, {gates.sites[key].name: "does not influence the network's output" for key in dead})
     except Exception:
         for handle in handles:

@@ -1,19 +1,28 @@
-"""The blocks of Hu et al. (2018) and Roy et al. (2018, 2019): cSE, sSE and scSE.
+"""The block of Roy et al. (2018, 2019), scSE, and its two halves: cSE (Hu et al. 2018) and sSE.
 
-U is a feature map (N, C, H, W), sigma the logistic function. Each block maps U to a map of the same shape, dtype and
-memory format. Gates are computed in float32, also under autocast.
-
-`init="identity"` starts a block as the exact identity map: the last layer of each gate is zero, so that each gate is
-sigma(0) = 1/2, and a constant power of two makes up for it (see `gain` in each class). With `init="default"` the gain
-is 1, the plain sigmoid of the papers, and the layers start as torch starts them.
+The state dict of a block has the keys `channel.squeeze.*`, `channel.excite.*`, `spatial.project.*` and, for `concat`,
+`fuse.*`; weights are matrices, so that one set of weights serves maps with one, two and three spatial dimensions.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_scse.attention.functional import Merge, channel_means, full_precision, pixel_scores, recalibrate
+from seg_scse.attention.functional import (
+    Activation,
+    ChannelWeights,
+    Gates,
+    Merge,
+    Recipe,
+    SpatialWeights,
+    Squeeze,
+    gates_of,
+    recalibrate,
+    scse,
+)
+from seg_scse.config.loading import nearest
 from seg_scse.errors import ConfigError
 
 Init = Literal["default", "identity"]
@@ -23,8 +32,11 @@ def hidden_units(channels: int, reduction: int, min_width: int) -> int:
     """Return the width of the channel gate's bottleneck, max(channels // reduction, min_width).
 
     Raises:
-        ConfigError: it would be 0, a gate that no longer looks at its input.
+        ConfigError: it would be 0, a gate that no longer looks at its input; or a number is out of range.
     """
+    for name, value, least in (("channels", channels, 1), ("reduction", reduction, 1), ("min_width", min_width, 0)):
+        if value < least:
+            raise ConfigError(f"`{name}`={value}: must be {least} or more.")
     hidden = max(channels // reduction, min_width)
     if hidden == 0:
         raise ConfigError(
@@ -34,156 +46,151 @@ def hidden_units(channels: int, reduction: int, min_width: int) -> int:
     return hidden
 
 
-def _zero(layer: nn.Linear | nn.Conv2d) -> None:
+def _require_known(name: str, value: object, kind: object) -> None:
+    """Refuse a value that is not one of a Literal type's."""
+    known = get_args(kind)
+    if value not in known:
+        hint = nearest(str(value), known) or "."
+        raise ConfigError(f"`{name}`={value!r} is not known{hint} Known: {', '.join(known)}.")
+
+
+def _zero(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
 
-class ChannelGate(nn.Module):
-    """c = gain * sigma(W1 relu(W2 z)), z = mean over the pixels of U; (N, C, H, W) -> (N, C, 1, 1) float32."""
+class _ChannelLayers(nn.Module):
+    """The two layers of the channel gate."""
 
-    def __init__(self, channels: int, hidden: int, bias: bool, init: Init, gain: float) -> None:
+    def __init__(self, channels: int, hidden: int, bias: bool) -> None:
         super().__init__()
-        self.gain = gain
         self.squeeze = nn.Linear(channels, hidden, bias=bias)
         self.excite = nn.Linear(hidden, channels, bias=bias)
-        if init == "identity":
-            _zero(self.excite)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate of each channel, in (0, gain)."""
-        with full_precision(x):
-            z = channel_means(x).to(self.squeeze.weight.dtype)
-            c = torch.sigmoid(self.excite(torch.relu(self.squeeze(z)))) * self.gain
-        return c[:, :, None, None]
+    def weights(self) -> ChannelWeights:
+        return ChannelWeights(self.squeeze.weight, self.squeeze.bias, self.excite.weight, self.excite.bias)
 
 
-class SpatialGate(nn.Module):
-    """s = gain * sigma(w . U), a 1x1 convolution to one channel; (N, C, H, W) -> (N, 1, H, W) float32."""
+class _SpatialLayer(nn.Module):
+    """The projection of the spatial gate."""
 
-    def __init__(self, channels: int, bias: bool, init: Init, gain: float) -> None:
+    def __init__(self, channels: int, bias: bool) -> None:
         super().__init__()
-        self.gain = gain
         self.project = nn.Linear(channels, 1, bias=bias)
-        if init == "identity":
-            _zero(self.project)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate of each pixel, in (0, gain)."""
-        scores = pixel_scores(x, self.project.weight, self.project.bias)
-        return torch.sigmoid(scores.to(torch.promote_types(scores.dtype, torch.float32))) * self.gain
+    def weights(self) -> SpatialWeights:
+        return SpatialWeights(self.project.weight, self.project.bias)
 
 
-class ChannelSE(nn.Module):
-    """Channel squeeze-and-excitation, cSE: U^ = c * U, c = sigma(W1 relu(W2 mean_hw(U))).
+class SCSE(nn.Module):
+    """Concurrent spatial and channel squeeze-and-excitation, scSE, or one half of it: cSE or sSE.
 
-    Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507 (reduction 16, no biases in the text);
-    named cSE by Roy et al. 2018, arXiv 1803.02579 (reduction 2). Deviation: a least width can be set (`min_width`).
+    U is a feature map (N, C, *spatial) with one to three spatial dimensions, z (N, C) its mean over the pixels,
+    sigma the logistic function:
 
-    Parameters: 2 C h, + h + C with bias; h = max(C // reduction, min_width). Identity: gain 2.
+    - cSE: U^ = c * U, c = sigma(W1 relu(W2 z)). Hu et al., CVPR 2018, arXiv 1709.01507 (reduction 16; no biases in
+      the text); named cSE by Roy et al. 2018 (reduction 2).
+    - sSE: U^ = s * U, s = sigma(w . U) at each pixel. Roy et al., MICCAI 2018, arXiv 1803.02579.
+    - scSE: both on the same U. MICCAI 2018 adds, U^ = c * U + s * U; Roy et al., TMI 2019, arXiv 1808.08127, compares
+      adding, maximum, multiplication and concatenation of the two recalibrated maps and prefers the maximum.
 
-    Args:
-        channels: C.
-        reduction: C / h.
-        bias: whether both layers have one.
-        min_width: least h.
-        init: how the block starts.
+    Deviations from the papers, where the fields allow them: `max` and `mul` combine the gates, U max(c, s) and U c s,
+    so that each keeps the sign of U and can be the identity (`max` differs where U < 0 only); `concat` ends in a 1x1
+    convolution from 2C to C channels, so that the host network need not know of the block; a least width, other
+    squeezes and the hard sigmoid can be chosen. Gates are float32 also under autocast, unless the block itself is
+    converted to another dtype.
 
-    Raises:
-        ConfigError: no bottleneck unit is left.
-    """
+    `init="identity"` starts the block as the exact identity map: the last layer of each gate is zero, so that each
+    gate is sigma(0) = 1/2, and a constant `gain` makes up for it: 2 for a single gate, `max` and `mul`; 1 for `add`
+    (U/2 + U/2) and `concat` (weight [I, I]). With `default` the gain is 1 and the layers start as torch starts them.
 
-    kind = "cse"
-
-    def __init__(
-        self, channels: int, reduction: int = 2, bias: bool = True, min_width: int = 0, init: Init = "default"
-    ) -> None:
-        super().__init__()
-        self.channels = channels
-        self.hidden = hidden_units(channels, reduction, min_width)
-        self.channel = ChannelGate(channels, self.hidden, bias, init, gain=2.0 if init == "identity" else 1.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Recalibrate x (N, C, H, W) by channel."""
-        return recalibrate(x, self.channel(x), None, "add")
-
-
-class SpatialSE(nn.Module):
-    """Spatial squeeze-and-excitation, sSE: U^ = s * U, s = sigma(w . U) at each pixel.
-
-    Roy et al., "Concurrent Spatial and Channel Squeeze & Excitation", MICCAI 2018, arXiv 1803.02579.
-
-    Parameters: C, + 1 with bias. Identity: gain 2.
-
-    Args:
-        channels: C.
-        bias: whether the projection has one.
-        init: how the block starts.
-    """
-
-    kind = "sse"
-    hidden = 0
-
-    def __init__(self, channels: int, bias: bool = True, init: Init = "default") -> None:
-        super().__init__()
-        self.channels = channels
-        self.spatial = SpatialGate(channels, bias, init, gain=2.0 if init == "identity" else 1.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Recalibrate x (N, C, H, W) by pixel."""
-        return recalibrate(x, None, self.spatial(x), "add")
-
-
-class ScSE(nn.Module):
-    """Concurrent spatial and channel squeeze-and-excitation, scSE: both gates on the same U.
-
-    Roy et al. MICCAI 2018, arXiv 1803.02579: `add`, U^ = c * U + s * U. Roy et al. TMI 2019, arXiv 1808.08127,
-    compares adding, maximum, multiplication and concatenation of the two recalibrated maps and prefers the maximum.
-    Deviations from the latter, which differ only in `max` where U < 0, in `mul` and in `concat`:
-    `max` and `mul` combine the gates, U max(c, s) and U c s, so that each keeps the sign of U and can be the identity;
-    `concat` ends in a 1x1 convolution from 2C to C channels, so that the host network need not know of the block.
-
-    Parameters: 2 C h + C, + h + C + 1 with bias; `concat` adds 2 C^2, + C with bias; h as in `ChannelSE`.
-    Identity: gain 1 for `add` (U/2 + U/2) and `concat` (weight [I, I]), 2 for `max`, 2 for each gate of `mul`.
+    Parameters, h = max(C // reduction, min_width): channel 2 C h, + h + C with bias; spatial C, + 1 with bias;
+    `concat` adds 2 C^2, + C with bias.
 
     Args:
         channels: C.
         reduction: C / h of the channel gate.
         merge: how the two gates are combined.
+        channel: whether there is a channel gate.
+        spatial: whether there is a spatial gate.
+        squeeze: what the channel gate sees of each channel: mean, maximum, or both through the same layers.
+        gate: function from a score to a gate.
         bias: whether the layers have one.
         min_width: least h.
         init: how the block starts.
 
     Raises:
-        ConfigError: no bottleneck unit is left.
-    """
+        ConfigError: no gate is left, or no bottleneck unit for the channel gate; or an unknown option.
 
-    kind = "scse"
+    Example:
+        >>> block = SCSE(64, reduction=2, merge="max")
+        >>> block(torch.rand(1, 64, 32, 32)).shape
+        torch.Size([1, 64, 32, 32])
+    """
 
     def __init__(
         self,
         channels: int,
         reduction: int = 2,
         merge: Merge = "add",
+        channel: bool = True,
+        spatial: bool = True,
+        init: Init = "default",
+        squeeze: Squeeze = "avg",
+        gate: Activation = "sigmoid",
         bias: bool = True,
         min_width: int = 0,
-        init: Init = "default",
     ) -> None:
         super().__init__()
+        if not (channel or spatial):
+            raise ConfigError("a block with `channel`=False and `spatial`=False has no gate: set one of them to True.")
+        _require_known("merge", merge, Merge)
+        _require_known("squeeze", squeeze, Squeeze)
+        _require_known("gate", gate, Activation)
+        _require_known("init", init, Init)
+        both = channel and spatial
         self.channels = channels
-        self.hidden = hidden_units(channels, reduction, min_width)
-        self.merge: Merge = merge
-        gain = 2.0 if init == "identity" and merge in ("max", "mul") else 1.0
-        self.channel = ChannelGate(channels, self.hidden, bias, init, gain)
-        self.spatial = SpatialGate(channels, bias, init, gain)
-        self.fuse = nn.Conv2d(2 * channels, channels, 1, bias=bias) if merge == "concat" else None
-        if self.fuse is not None and init == "identity":
+        self.kind = "scse" if both else "cse" if channel else "sse"
+        self.hidden = hidden_units(channels, reduction, min_width) if channel else 0
+        gain = 2.0 if init == "identity" and not (both and merge in ("add", "concat")) else 1.0
+        self.recipe = Recipe(merge, squeeze, gate, gain)
+        self.channel = _ChannelLayers(channels, self.hidden, bias) if channel else None
+        self.spatial = _SpatialLayer(channels, bias) if spatial else None
+        self.fuse = nn.Linear(2 * channels, channels, bias=bias) if both and merge == "concat" else None
+        if init == "identity":
+            self._start_as_identity()
+
+    def _start_as_identity(self) -> None:
+        if self.channel is not None:
+            _zero(self.channel.excite)
+        if self.spatial is not None:
+            _zero(self.spatial.project)
+        if self.fuse is not None:
             _zero(self.fuse)
             with torch.no_grad():
-                self.fuse.weight[:, :, 0, 0] = torch.eye(channels).repeat(1, 2)
+                self.fuse.weight.copy_(torch.eye(self.channels).repeat(1, 2))
+
+    def _weights(self) -> tuple[ChannelWeights | None, SpatialWeights | None]:
+        return (
+            None if self.channel is None else self.channel.weights(),
+            None if self.spatial is None else self.spatial.weights(),
+        )
+
+    def gates(self, x: Tensor) -> Gates:
+        """Compute the gates of x (N, C, *spatial) without applying them."""
+        return gates_of(x, *self._weights(), self.recipe)
+
+    def apply_gates(self, x: Tensor, gates: Gates) -> Tensor:
+        """Recalibrate x (N, C, *spatial) by given gates, as the block does by its own."""
+        return self._fused(recalibrate(x, gates.channel, gates.spatial, self.recipe.merge))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Recalibrate x (N, C, H, W) by channel and pixel."""
-        y = recalibrate(x, self.channel(x), self.spatial(x), self.merge)
-        return y if self.fuse is None else self.fuse(y)
+        """Recalibrate x (N, C, *spatial)."""
+        return self._fused(scse(x, *self._weights(), self.recipe))
+
+    def _fused(self, y: Tensor) -> Tensor:
+        if self.fuse is None:
+            return y
+        weight = self.fuse.weight.view(*self.fuse.weight.shape, *(1 for _ in y.shape[2:]))
+        return (F.conv1d, F.conv2d, F.conv3d)[y.dim() - 3](y, weight, self.fuse.bias)

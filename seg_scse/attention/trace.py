@@ -1,7 +1,9 @@
 """Looking at a network by running it once on a tiny input, without leaving a trace in it."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,11 @@ def tensors_in(value: object) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
+def differentiable(example: Tensor) -> Tensor:
+    """Return a copy of an input that gradients flow to, so that also a network with frozen weights leaves a graph."""
+    return example.detach().requires_grad_() * 1  # not a leaf: the network may change it in place
+
+
 def total(value: object) -> Tensor:
     """Add up all float elements of a forward pass's result, as the start of a backward pass."""
     sums = [tensor.float().sum() for tensor in tensors_in(value) if tensor.is_floating_point()]
@@ -66,3 +73,51 @@ def unreached_parameters(model: nn.Module, example: Tensor) -> list[str]:
     with undisturbed(model), torch.enable_grad():
         answers = reached(total(model(example)), parameters)
     return [name for name, answer in zip(names, answers, strict=True) if not answer]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module that returned one tensor, in the state in which the call left it."""
+
+    path: str
+    arguments: dict[int | str, Any]
+    """By position, or by name where they were passed so."""
+    output: Tensor
+    version: int
+    made: bool
+    """Whether the call made or changed the output; False where an input was passed through as it was."""
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All tensors that the module was given, also those inside of lists."""
+        return list(tensors_in(self.arguments))
+
+
+@contextmanager
+def recorded(model: nn.Module) -> Iterator[list[Call]]:
+    """Record the calls of the modules while the context is open, in the order of completion.
+
+    Yields:
+        The list that grows. Its tensors stay alive with it, and with their graph where gradients are on.
+    """
+    calls: list[Call] = []
+    entered: list[dict[int, int]] = []
+
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entered.append({id(x): x._version for x in tensors_in((args, kwargs))})
+
+    def after(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        versions = entered.pop()
+        if isinstance(output, Tensor):
+            made = versions.get(id(output)) != output._version
+            arguments: dict[int | str, Any] = dict([*enumerate(args), *kwargs.items()])
+            calls.append(Call(path, arguments, output, output._version, made))
+
+    def named(path: str) -> Any:  # noqa: ANN401 - torch's hook type
+        return lambda _module, args, kwargs, output: after(path, args, kwargs, output)
+
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(named(path), with_kwargs=True).remove)
+        yield calls

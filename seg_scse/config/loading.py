@@ -22,9 +22,9 @@ MAY_MOVE = ("data.root", "data.images", "data.masks", "data.cache", "trainer.thr
 """Keys that say where things are, not what they are: free to change when a run is resumed or evaluated."""
 
 
-def _model_at(path: Iterable[str]) -> type[Strict] | None:
+def _model_at(path: Iterable[str], root: type[Strict] = Config) -> type[Strict] | None:
     """Return the section model under a key path, or None where the path is no section."""
-    model: type[Strict] = Config
+    model = root
     for key in path:
         field = model.model_fields.get(key)
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Strict)):
@@ -111,23 +111,33 @@ def _explain(error: ErrorDetails, entries: Mapping[KeyPath, Entry]) -> str:
             named = [entry for key, entry in matches if f"{key[-1]} " in error["msg"]]
             source = max(named or [matches[0][1]], key=lambda entry: entry.source == COMMAND_LINE).source
             break
-    key = ".".join(path) or "configuration"
+    return f"{source}: {problem_of(error)}"
+
+
+def problem_of(error: ErrorDetails, root: type[Strict] = Config, prefix: KeyPath = ()) -> str:
+    """Say what is wrong with one value, by key, value, rule and nearest known name.
+
+    Args:
+        error: of `ValidationError.errors()`.
+        root: the model that was checked: the whole configuration or a section.
+        prefix: what to put before the key, such as ("model",).
+    """
+    path = tuple(str(part) for part in error["loc"])
+    key = ".".join((*prefix, *path)) or "configuration"
     if error["type"] == "extra_forbidden":
-        model = _model_at(path[:-1])
+        model = _model_at(path[:-1], root)
         known = sorted(model.model_fields) if model else []
-        return f"{source}: unknown key `{key}`{nearest(path[-1], known) or '. Known here: ' + ', '.join(known)}"
+        return f"unknown key `{key}`{nearest(path[-1], known) or '. Known here: ' + ', '.join(known)}"
     if error["type"] == "value_error":
-        return f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "model_type":
-        keys = ", ".join(f"{key}.{name}" for name in getattr(_model_at(path), "model_fields", {}))
-        return f"{source}: {key} = {error['input']!r}: this is a section, set its keys: {keys}"
+        keys = ", ".join(f"{key}.{name}" for name in getattr(_model_at(path, root), "model_fields", {}))
+        return f"{key} = {error['input']!r}: this is a section, set its keys: {keys}"
     if error["type"] == "tuple_type":
-        return f"{source}: {key} = {error['input']!r}: must be a list, such as [{error['input']}]"
+        return f"{key} = {error['input']!r}: must be a list, such as [{error['input']}]"
     rule = error["msg"].replace("Input should be", "must be")
     hint = nearest(str(error["input"]), (error.get("ctx") or {}).get("expected", "").replace("'", "").split(", "))
-    return (
-        f"{source}: {key} = {error['input']!r}: {rule[0].lower()}{rule[1:]}{hint if 'literal' in error['type'] else ''}"
-    )
+    return f"{key} = {error['input']!r}: {rule[0].lower()}{rule[1:]}{hint if 'literal' in error['type'] else ''}"
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:

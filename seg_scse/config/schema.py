@@ -105,13 +105,53 @@ class DataConfig(Strict):
 class ModelConfig(Strict):
     """The network."""
 
-    architecture: str = Field("unet", description="a network of segmentation-models-pytorch, lower case")
+    architecture: str = Field(
+        "unet", description="a network of segmentation-models-pytorch, lower case; or classic_unet, that of Roy et al."
+    )
     encoder: str = Field("resnet18", description="an encoder of segmentation-models-pytorch or `tu-<timm name>`")
     encoder_weights: str | None = Field(
         None, description="null: random; `imagenet` and others: downloaded by the model hub; or a local state-dict file"
     )
     decoder_channels: tuple[PositiveInt, ...] | None = Field(None, description="widths of the decoder; null: default")
+    width: PositiveInt | None = Field(
+        None, description="classic_unet: channels of the first block, doubled at each further one; null: 64"
+    )
+    depth: Annotated[StrictInt, Field(ge=1, le=8)] | None = Field(
+        None, description="classic_unet: encoder blocks before the bottleneck, as many as decoder blocks; null: 4"
+    )
+    weights: str | None = Field(
+        None,
+        description="start from a .safetensors file of a whole network: written by seg_scse, or the state dict of "
+        "segmentation-models-pytorch's, with or without its scse blocks; null: no",
+    )
     attention: AttentionConfig = AttentionConfig()
+
+    @model_validator(mode="after")
+    def _fields_mean_something(self) -> Self:
+        """Refuse a field that the network would ignore."""
+        classic = self.architecture == "classic_unet"
+        others = ("encoder", "encoder_weights", "decoder_channels") if classic else ("width", "depth")
+        for name in others:
+            value = getattr(self, name)
+            if value != ModelConfig.model_fields[name].default:
+                raise ValueError(
+                    f"{name} = {value!r} has no meaning for architecture = {self.architecture}"
+                    f"{', which is described by width and depth' if classic else ': it belongs to classic_unet'}"
+                )
+        if self.weights is not None and self.encoder_weights is not None:
+            raise ValueError(
+                f"weights = {self.weights!r} holds the encoder too: set encoder_weights = null or leave weights out"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name of the network for a line of text, such as `unet-resnet18` or `classic_unet`."""
+        return self.architecture if self.architecture == "classic_unet" else f"{self.architecture}-{self.encoder}"
+
+    def without_weights(self) -> "ModelConfig":
+        """Return the same network with random weights, for a checkpoint to fill: no file and no download is needed."""
+        return self.model_copy(update={"encoder_weights": None, "weights": None})
 
 
 LossName = Literal["ce", "dice", "jaccard", "focal", "tversky", "lovasz"]
@@ -185,7 +225,9 @@ class TrainerConfig(Strict):
         "dice_per_image", description="foreground score on the validation split that selects the best checkpoint"
     )
     early_stopping: PositiveInt | None = Field(None, description="stop after this many validations without improvement")
-    compile: StrictBool = Field(False, description="torch.compile the network")
+    compile: Literal["none", "gates", "network"] = Field(
+        "none", description="torch.compile: gates pays on a CPU, where it needs a C++ compiler; network on a GPU"
+    )
     tensorboard: StrictBool = Field(True, description="write TensorBoard events")
 
 

@@ -1,40 +1,43 @@
 """From `ModelConfig` to a network with gates, ready for training on any number of devices."""
 
 import inspect
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from seg_scse.attention.attach import PREFIX, GateSet, attach_attention
-from seg_scse.attention.registry import build_gate
-from seg_scse.attention.trace import undisturbed, unreached_parameters
-from seg_scse.config.loading import nearest
+from seg_scse import distributed
+from seg_scse.attention.attach import PREFIX, GateSet
+from seg_scse.attention.selective import replaced_convolutions
+from seg_scse.attention.trace import unreached_parameters
+from seg_scse.config.loading import nearest, problem_of
 from seg_scse.config.schema import ModelConfig
-from seg_scse.errors import ConfigError
-from seg_scse.models.sites import DECODER_STAGES, find_sites
+from seg_scse.errors import ConfigError, numbered
+from seg_scse.models.attach import attach_configured, example_for
+from seg_scse.models.classic import ClassicUNet
+from seg_scse.models.foreign import load_file_into
+from seg_scse.models.sites import DECODER_STAGES
 from seg_scse.models.weights import CURE, is_local_file, load_local, quick_hub
-
-PROBE_SIDES = (64, 128, 224, 256, 384, 448, 512)
-"""Image sides tried in turn: some decoders need more than 64 pixels, and some transformers accept one size only."""
 
 BUILD_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, NotImplementedError, AttributeError, AssertionError)
 """What smp and timm raise for a combination of architecture and encoder that they cannot build."""
 
 
-def build_model(config: ModelConfig, in_channels: int, num_classes: int) -> nn.Module:
-    """Build a network of segmentation-models-pytorch with the gates that the configuration names.
+def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, num_classes: int = 2) -> nn.Module:
+    """Build a network with the gates that the configuration names.
 
-    Weights depend on torch's random state only; those of the host network are the same with and without gates.
-    Parameters of the host that no output depends on (such as the classifier's last convolution in efficientnet) get
-    `requires_grad=False`, so that distributed training needs no search for unused parameters.
+    The network is one of segmentation-models-pytorch, or the classic U-Net of the scSE papers. Its weights depend on
+    torch's random state only; those of the host network are the same with and without gates. Parameters of the host
+    that no output depends on (such as the classifier's last convolution in efficientnet) get `requires_grad=False`, so
+    that distributed training needs no search for unused parameters.
 
     Args:
-        config: architecture, encoder, weights and attention.
+        config: architecture, its size or encoder, weights and attention; or a mapping with the keys of the section
+            `model` of a configuration file, such as `{"attention": {"preset": "paper_tmi"}}`.
         in_channels: channels of the image.
         num_classes: classes with the background, 2 or more.
 
@@ -43,14 +46,24 @@ def build_model(config: ModelConfig, in_channels: int, num_classes: int) -> nn.M
         (foreground against background), else `num_classes`.
 
     Raises:
-        ConfigError: an unknown name, or a combination that does not exist; the text names the cure.
+        ConfigError: an unknown key or name, a value out of its range, a combination that does not exist, or weights
+            that do not fit; the text names the cure.
+
+    Example:
+        >>> model = build_model({"architecture": "classic_unet", "width": 16, "attention": {"preset": "paper_miccai"}})
+        >>> model(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 1, 64, 64])
     """
+    config = _checked(config)
+    _check_sizes(in_channels, num_classes)
     _check_names(config)
     model = _build_host(config, in_channels, 1 if num_classes == 2 else num_classes)
     example = _example(model, config, in_channels)
-    if config.attention.type != "none":
-        sites = find_sites(model, config.architecture, example).select(config.attention.sites)
-        attach_attention(model, sites, partial(build_gate, config.attention), example)
+    attach_configured(model, config.attention, example)
+    if config.weights is not None:
+        notes = load_file_into(model, config.weights)
+        if distributed.is_main():
+            print("".join(f"model.weights: {note}\n" for note in notes), end="")
     for name in unreached_parameters(model, example):
         model.get_parameter(name).requires_grad_(False)
     return model
@@ -61,37 +74,61 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
     Returns:
         `parameters` and `trainable_parameters` (numbers of elements) and `gates`, a list in the order of attachment
-        with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate.
+        with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate. The
+        convolutions that `sk` replaced follow, with their path as `site` and `module`.
     """
     gates = getattr(model, PREFIX, None)
     found = [(gates.sites[key], gate) for key, gate in gates.items()] if isinstance(gates, GateSet) else []
     return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trainable_parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "parameters": _size(model.parameters()),
+        "trainable_parameters": _size(parameter for parameter in model.parameters() if parameter.requires_grad),
         "gates": [
-            {
-                "site": site.name,
-                "module": site.module,
-                "type": gate.kind,
-                "channels": gate.channels,
-                "hidden": gate.hidden,
-                "parameters": sum(parameter.numel() for parameter in gate.parameters()),
-            }
-            for site, gate in found
+            *(_described(site.name, site.module, gate) for site, gate in found),
+            *(_described(path, path, block) for path, block in replaced_convolutions(model).items()),
         ],
     }
 
 
+def _described(site: str, module: str, gate: nn.Module) -> dict[str, Any]:
+    return {
+        "site": site,
+        "module": module,
+        "type": gate.kind,
+        "channels": gate.channels,
+        "hidden": gate.hidden,
+        "parameters": _size(gate.parameters()),
+    }
+
+
+def _size(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _checked(config: ModelConfig | Mapping[str, Any]) -> ModelConfig:
+    """Return the configuration that a mapping means, with all its problems in one error."""
+    if isinstance(config, ModelConfig):
+        return config
+    try:
+        return ModelConfig.model_validate(dict(config) if isinstance(config, Mapping) else config)
+    except ValidationError as error:
+        problems = [problem_of(details, ModelConfig, ("model",)) for details in error.errors()]
+        raise ConfigError(f"the network cannot be built:\n{numbered(problems)}") from error
+
+
+def _check_sizes(in_channels: int, num_classes: int) -> None:
+    if in_channels < 1 or num_classes < 2:
+        raise ConfigError(
+            f"`in_channels` = {in_channels} and `num_classes` = {num_classes}: an image has 1 channel or more, and "
+            "classes are 2 or more with the background."
+        )
+
+
 def _check_names(config: ModelConfig) -> None:
-    """Refuse unknown architectures, encoders and hub weights, naming the nearest known name."""
+    """Refuse unknown architectures and encoders, naming the nearest known name."""
     if config.architecture not in DECODER_STAGES:
         raise ConfigError(
             f"`model.architecture` = {config.architecture!r} is not known"
             f"{nearest(config.architecture, DECODER_STAGES) or '.'} Known architectures: {', '.join(DECODER_STAGES)}."
-        )
-    if not config.attention.sites and config.attention.type != "none":
-        raise ConfigError(
-            f"`model.attention.type` = {config.attention.type}, but `sites` is empty: name at least one site."
         )
     name = config.encoder
     if name not in smp.encoders.encoders and not (name.startswith("tu-") and timm.is_model(name[3:])):
@@ -103,7 +140,15 @@ def _check_names(config: ModelConfig) -> None:
 
 
 def _build_host(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
-    """Build the smp network without gates."""
+    """Build the network without gates."""
+    if config.architecture != "classic_unet":
+        return _build_smp(config, in_channels, classes)
+    sizes = {"width": config.width, "depth": config.depth}
+    return ClassicUNet(in_channels, classes, **{name: value for name, value in sizes.items() if value is not None})
+
+
+def _build_smp(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    """Build a network of smp with the weights of its encoder."""
     factory = smp.MODEL_ARCHITECTURES_MAPPING[config.architecture]
     local = config.encoder_weights is not None and is_local_file(config.encoder_weights)
     # smp ignores arguments that it does not know, so only the ones written here and checked are ever passed.
@@ -169,26 +214,19 @@ def _decoder_channels(config: ModelConfig, factory: type[nn.Module]) -> dict[str
 
 
 def _example(model: nn.Module, config: ModelConfig, in_channels: int) -> Tensor:
-    """Return a small image (1, C, side, side) that the network accepts, the same for every random state."""
-    problem: Exception | None = None
-    for side in PROBE_SIDES:
-        example = torch.rand(1, in_channels, side, side, generator=torch.Generator().manual_seed(0))
-        try:
-            with undisturbed(model), torch.no_grad():
-                model(example)
-        except BUILD_ERRORS as error:
-            problem = problem or error
-        else:
-            return example
-    raise _unsupported(config, problem)
+    """Return a small image that the network accepts; some combinations fail on their first image only."""
+    try:
+        return example_for(model, in_channels)
+    except ConfigError as error:
+        raise _unsupported(config, error.__cause__ or error) from error
 
 
-def _unsupported(config: ModelConfig, reason: Exception | None) -> ConfigError:
+def _unsupported(config: ModelConfig, reason: BaseException) -> ConfigError:
     return ConfigError(
         f"`model.architecture` = {config.architecture} does not work with `model.encoder` = {config.encoder} "
         f"({_first_line(reason)}). Choose another encoder or architecture."
     )
 
 
-def _first_line(error: Exception | None) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from seg_scse import checkpoint, distributed, provenance
+from seg_scse.attention.compiling import compile_gates
 from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
-from seg_scse.config.schema import Config
+from seg_scse.config.schema import Config, ModelConfig
 from seg_scse.data.dataset import TrainingSet, training_loader
 from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.data.sampler import EpochBatchSampler, crops_to_cover
@@ -75,7 +76,7 @@ def start(
         try:
             data = prepare_data(config.data)
             config = config.model_copy(update={"data": data.config})
-            trainer = _build(config, data, device, folder, on_epoch)
+            trainer = _build(config, data, device, folder, on_epoch, config.model)
             if evaluate:
                 data.require(evaluate, "Change data.split, or train without --evaluate.")
             if distributed.is_main():
@@ -117,7 +118,7 @@ def resume(folder: Path, on_epoch: OnEpoch, overrides: Sequence[str] = ()) -> Ou
             raise CheckpointError(
                 f"{folder}: the images or masks are not those of the checkpoint. Restore them, or start a new run."
             )
-        trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch)
+        trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch, config.model.without_weights())
         checkpoint.load_weights(trainer.model, state, folder / checkpoint.LAST)
         trainer.load(state)
         if distributed.is_main():
@@ -125,15 +126,25 @@ def resume(folder: Path, on_epoch: OnEpoch, overrides: Sequence[str] = ()) -> Ou
         return Outcome(folder, trainer.fit())
 
 
-def _build(config: Config, data: PreparedData, device: torch.device, folder: Path, on_epoch: OnEpoch) -> Trainer:
-    """Build everything a trainer needs; all that can be wrong with a configuration shows here."""
+def _build(
+    config: Config,
+    data: PreparedData,
+    device: torch.device,
+    folder: Path,
+    on_epoch: OnEpoch,
+    network: ModelConfig,
+) -> Trainer:
+    """Build everything a trainer needs; all that can be wrong with a configuration shows here.
+
+    `network` is that of `config`, or the same without the files it starts from, when a checkpoint will fill it.
+    """
     settings, classes = config.trainer, config.data.classes
     precision = choose_precision(settings, device)
     train = data.require("train", "Raise data.split.train.")
     val = data.require("val", "The best checkpoint is chosen on it: raise data.split.val.")
     statistics = data.store.statistics(train)
     torch.manual_seed(config.seed)
-    model = build_model(config.model, len(statistics.mean), len(classes))
+    model = build_model(network, len(statistics.mean), len(classes))
     model = model.to(device).to(memory_format=torch.channels_last)
     facts = {
         "config": config.model_dump(mode="json"),
@@ -153,7 +164,9 @@ def _build(config: Config, data: PreparedData, device: torch.device, folder: Pat
     dataset = TrainingSet(data.store, train, transform, config.seed)
     predictor = Predictor.from_config(config, model, standardize, device, precision)
     steps = _total_steps(config, len(sampler))
-    if settings.compile:
+    if settings.compile == "gates":
+        compile_gates(model)
+    elif settings.compile == "network":
         model.compile()
     return Trainer(
         config=config,
@@ -228,7 +241,7 @@ def _write_facts(
     for note in data.notes:
         print(f"data: {note}")
     print(
-        f"model: {config.model.architecture}-{config.model.encoder}, {model['parameters']:,} parameters, "
+        f"model: {config.model.label}, {model['parameters']:,} parameters, "
         f"{len(model['gates'])} {config.model.attention.type} gates; {provenance.describe_device(trainer.device)}, "
         f"{trainer.precision}"
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seg_scse.attention import ScSE, Site, attach_attention, build_gate
+from seg_scse.attention import Site, attach_gates, build_gate
 from seg_scse.config.attention import GateConfig
 from seg_scse.errors import ConfigError
 
@@ -15,7 +15,7 @@ SITES = (
     Site("stem", "stem"),
     Site("skip.1", "join", "input", 0),
     Site("low", "split", "output", 1),
-    Site("last", "tokens", layout="NHWC"),
+    Site("last", "tokens", layout="channels_last"),
 )
 SCSE = partial(build_gate, GateConfig(type="scse"))
 
@@ -66,7 +66,7 @@ def host():
 
 def gated(sites=SITES, gate=SCSE):
     model = host()
-    attach_attention(model, sites, gate, EXAMPLE)
+    attach_gates(model, sites, gate, EXAMPLE)
     return model
 
 
@@ -169,7 +169,7 @@ def test_an_exported_model_agrees_and_keeps_the_gates_as_parameters():
 
 def test_channels_last_passes_through_gated_list_inputs():
     model = host().to(memory_format=torch.channels_last)
-    attach_attention(model, [SITES[0]], SCSE, EXAMPLE)
+    attach_gates(model, [SITES[0]], SCSE, EXAMPLE)
     formats = []
     model.stem.register_forward_hook(
         lambda _m, _a, y: formats.append(y.is_contiguous(memory_format=torch.channels_last))
@@ -192,7 +192,7 @@ def test_channels_last_passes_through_gated_list_inputs():
         ),
         (
             Site("a", "split"),
-            "site `a` (output of `split`) cannot carry a gate: a tuple flows there, not one (N, C, H, W) tensor",
+            "site `a` (output of `split`) cannot carry a gate: a tuple flows there, not one feature map",
         ),
         (Site("a", "join", "input", 2), "site `a` (input of `join`) cannot carry a gate: list index out of range"),
         (Site("a", "side"), "site `a` (output of `side`) does not influence the network's output"),
@@ -201,7 +201,7 @@ def test_channels_last_passes_through_gated_list_inputs():
 def test_a_site_where_nothing_useful_flows_is_refused_and_the_host_is_left_as_it_was(site, reason):
     model = host()
     with pytest.raises(ConfigError) as error:
-        attach_attention(model, [SITES[0], site], SCSE, EXAMPLE)
+        attach_gates(model, [SITES[0], site], SCSE, EXAMPLE)
     assert str(error.value) == f"{reason}. Usable of the sites asked for: stem."
     assert model.state_dict().keys() == host().state_dict().keys()
     assert all(not (module._forward_hooks or module._forward_pre_hooks) for module in model.modules())
@@ -209,16 +209,16 @@ def test_a_site_where_nothing_useful_flows_is_refused_and_the_host_is_left_as_it
 
 def test_a_second_attachment_and_equal_names_are_refused():
     model = gated()
-    with pytest.raises(ValueError, match="already has an attribute `gates`"):
-        attach_attention(model, SITES, SCSE, EXAMPLE)
-    with pytest.raises(ValueError, match="two sites share a name"):
-        attach_attention(host(), [Site("a.b", "stem"), Site("a_b", "tokens")], SCSE, EXAMPLE)
+    with pytest.raises(ConfigError, match="already has an attribute `gates`"):
+        attach_gates(model, SITES, SCSE, EXAMPLE)
+    with pytest.raises(ConfigError, match="two sites share a name"):
+        attach_gates(host(), [Site("a.b", "stem"), Site("a_b", "tokens")], SCSE, EXAMPLE)
 
 
 def test_a_collecting_hook_of_the_host_sees_the_gated_map():
     model, seen = host(), []
     model.stem.register_forward_hook(lambda _m, _a, y: seen.append(y))
-    attach_attention(model, [SITES[0]], lambda channels: Record(channels), EXAMPLE)
+    attach_gates(model, [SITES[0]], lambda channels: Record(channels), EXAMPLE)
     seen.clear()
     model(EXAMPLE)
     assert torch.equal(seen[0], nn.Sequential(*host().stem)(EXAMPLE) * 3)
@@ -227,12 +227,12 @@ def test_a_collecting_hook_of_the_host_sees_the_gated_map():
 def test_attaching_does_not_touch_the_random_state_beyond_the_gates_weights():
     model = host()
     torch.manual_seed(11)
-    attach_attention(model, SITES[:1], SCSE, EXAMPLE)
+    attach_gates(model, SITES[:1], SCSE, EXAMPLE)
     torch.manual_seed(11)
-    expected = ScSE(10)
+    expected = SCSE(10)
     state = torch.get_rng_state()
     torch.manual_seed(11)
-    attach_attention(host_without_seed(), SITES[:1], SCSE, EXAMPLE)
+    attach_gates(host_without_seed(), SITES[:1], SCSE, EXAMPLE)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(model.gates["stem"].channel.squeeze.weight, expected.channel.squeeze.weight)
 
@@ -245,7 +245,7 @@ def host_without_seed():
 def test_a_sequential_host_with_identity_gates_computes_what_it_did():
     host = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
     before = host(EXAMPLE)
-    gates = attach_attention(
+    gates = attach_gates(
         host, [Site("relu", "1")], partial(build_gate, GateConfig(type="scse", init="identity")), EXAMPLE
     )
     assert torch.equal(host(EXAMPLE), before)
@@ -253,3 +253,18 @@ def test_a_sequential_host_with_identity_gates_computes_what_it_did():
     assert torch.equal(host(EXAMPLE), before)
     gates["relu"] = SCSE(8)
     assert not torch.equal(host(EXAMPLE), before)
+
+
+def test_a_width_that_leaves_no_hidden_unit_names_the_site():
+    with pytest.raises(ConfigError) as error:
+        attach_gates(host(), SITES, partial(build_gate, GateConfig(type="cse", reduction=8)), EXAMPLE)
+    text = "site `skip.1` (4 channels): `reduction`=8 leaves no bottleneck unit for 4 channels: choose reduction <= 4"
+    assert str(error.value).startswith(text)
+
+
+def test_a_gate_without_parameters_is_refused_where_it_has_no_influence():
+    model = host()
+    with pytest.raises(ConfigError, match=r"site `a` .* does not influence the network's output"):
+        attach_gates(model, [Site("a", "side")], lambda _channels: nn.Sigmoid(), EXAMPLE)
+    attach_gates(model, [Site("a", "stem")], lambda _channels: nn.Sigmoid(), EXAMPLE)
+    assert model.gates["a"].training

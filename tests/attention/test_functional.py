@@ -1,146 +1,154 @@
+import copy
+import pickle
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from seg_scse.attention.functional import _largest, channel_means, full_precision, pixel_scores, recalibrate
-
-MERGES = ("add", "max", "mul", "concat")
+from seg_scse.attention import SCSE, functional
+from seg_scse.attention.functional import Recipe, choose_form, scse
 
 
 def drawn(*shape, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype)
 
 
-def gates(x):
-    n, c, h, w = x.shape
-    return drawn(n, c, 1, 1, dtype=x.dtype).sigmoid(), drawn(n, 1, h, w, dtype=x.dtype).sigmoid()
+def block(**fields):
+    torch.manual_seed(0)
+    return SCSE(8, **fields)
+
+
+def parts(module):
+    return module.channel.weights(), module.spatial.weights(), module.recipe
 
 
 @pytest.mark.parametrize(
-    ("merge", "expected"),
+    ("recipe", "form"),
     [
-        ("add", [[[0.75, 2.5], [2.25, 5.0]], [[-1.25, 3.5], [-3.75, 7.0]]]),
-        ("max", [[[0.5, 1.5], [1.5, 3.0]], [[-1.0, 2.0], [-3.0, 4.0]]]),
-        ("mul", [[[0.125, 0.75], [0.375, 1.5]], [[-0.25, 1.5], [-0.75, 3.0]]]),
+        (Recipe("add"), "eager"),
+        (Recipe("max"), "eager"),
+        (Recipe("mul", activation="hard_sigmoid"), "eager"),
+        (Recipe("concat"), "reference"),
+        (Recipe("add", squeeze="max"), "reference"),
+        (Recipe("add", squeeze="avg+max"), "reference"),
     ],
 )
-def test_a_hand_computed_2x2_case_holds(merge, expected):
-    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[-1.0, 2.0], [-3.0, 4.0]]]])
-    channel = torch.tensor([0.5, 1.0]).view(1, 2, 1, 1)
-    spatial = torch.tensor([[0.25, 0.75], [0.25, 0.75]]).view(1, 1, 2, 2)
-    assert recalibrate(x, channel, spatial, merge).tolist() == [expected]
+def test_without_a_gpu_the_hand_written_form_is_chosen_where_it_can(recipe, form):
+    channel, spatial, _ = parts(block())
+    assert choose_form(drawn(1, 8, 4, 4), channel, spatial, recipe) == form
 
 
-def test_concat_puts_the_channel_gated_map_first():
-    x = drawn(2, 3, 4, 5)
-    channel, spatial = gates(x)
-    y = recalibrate(x, channel, spatial, "concat")
-    assert torch.equal(y, torch.cat((x * channel, x * spatial), 1))
-
-
-def test_one_gate_alone_scales_and_no_gate_is_refused():
-    x = drawn(2, 3, 4, 5)
-    channel, spatial = gates(x)
-    assert torch.equal(recalibrate(x, channel, None, "add"), x * channel)
-    assert torch.equal(recalibrate(x, None, spatial, "max"), x * spatial)
-    with pytest.raises(ValueError, match="needs a channel gate, a spatial gate, or both"):
-        recalibrate(x, None, None, "add")
-
-
-def test_an_unknown_merge_is_refused():
-    x = drawn(1, 2, 2, 2)
-    with pytest.raises(ValueError, match="merge = 'sum': must be add, max, mul or concat"):
-        recalibrate(x, *gates(x), "sum")
-
-
-@pytest.mark.parametrize("merge", MERGES)
-def test_gradients_agree_with_finite_differences(merge):
-    x = drawn(2, 3, 3, 2, dtype=torch.float64)
-    inputs = [tensor.requires_grad_() for tensor in (x, *gates(x))]
-    assert torch.autograd.gradcheck(lambda *t: recalibrate(*t, merge), inputs)
-
-
-@pytest.mark.parametrize("merge", MERGES)
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_output_and_gradient_keep_the_memory_format(merge, memory_format):
-    x = drawn(2, 8, 6, 4).to(memory_format=memory_format).requires_grad_()
-    channel, spatial = (gate.requires_grad_() for gate in gates(x.detach()))
-    y = recalibrate(x, channel, spatial, merge)
-    (gradient,) = torch.autograd.grad(y, x, torch.ones_like(y))
-    assert y.is_contiguous(memory_format=memory_format)
-    assert gradient.is_contiguous(memory_format=memory_format)
-
-
-@pytest.mark.parametrize("merge", MERGES)
-def test_a_half_precision_map_stays_in_half_precision(merge):
-    x = drawn(2, 8, 6, 4).bfloat16()
-    channel, spatial = gates(x.float())
-    y = recalibrate(x, channel, spatial, merge)
-    exact = recalibrate(x.double(), channel.double(), spatial.double(), merge)
-    assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.double(), exact, rtol=2**-6, atol=2**-7)
-
-
-def test_max_compares_before_rounding():
-    x = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
-    channel = torch.tensor(0.5).view(1, 1, 1, 1).requires_grad_()
-    spatial = torch.tensor(0.5001).view(1, 1, 1, 1).requires_grad_()  # the same number in bfloat16
-    recalibrate(x, channel, spatial, "max").sum().backward()
-    assert (channel.grad.item(), spatial.grad.item()) == (0.0, 1.0)
-
-
-def test_the_full_size_gate_of_max_is_laid_out_like_the_map():
-    x = drawn(2, 8, 6, 4)
-    assert _largest(*gates(x), x).is_contiguous()
-    x = x.to(memory_format=torch.channels_last)
-    assert _largest(*gates(x), x).is_contiguous(memory_format=torch.channels_last)
-
-
-def largest_saved_bytes(function, x):
-    saved = {}
-
-    def pack(tensor):
-        if tensor.untyped_storage().data_ptr() != x.untyped_storage().data_ptr():
-            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = function()
-    assert result.requires_grad
-    return max(saved.values())
-
-
-def test_adding_keeps_no_full_size_tensor_for_the_backward_pass():
-    x = drawn(2, 16, 32, 32).requires_grad_()
-    channel, spatial = (gate.requires_grad_() for gate in gates(x.detach()))
-    assert largest_saved_bytes(lambda: recalibrate(x, channel, spatial, "add"), x) == spatial.nbytes
-
-
-def test_pixel_scores_are_the_same_in_eager_and_compiled_form(monkeypatch):
-    x, weight, bias = drawn(2, 5, 4, 3), drawn(1, 5), drawn(1)
-    eager = pixel_scores(x, weight, bias), pixel_scores(x, weight, None)
+def test_under_a_compiler_the_fusible_form_is_chosen(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    for ours, form in zip(eager, (pixel_scores(x, weight, bias), pixel_scores(x, weight, None)), strict=True):
-        torch.testing.assert_close(ours, form)
-    torch.testing.assert_close(eager[0][:, 0], torch.einsum("nchw,c->nhw", x, weight[0]) + bias)
+    channel, spatial, _ = parts(block())
+    assert choose_form(drawn(1, 8, 4, 4), channel, spatial, Recipe("max", squeeze="avg+max")) == "fusible"
+    assert choose_form(drawn(1, 8, 4, 4), channel, spatial, Recipe("concat")) == "reference"
 
 
-def test_pixel_scores_keep_no_full_size_tensor_and_a_channels_last_gradient():
-    x = drawn(2, 16, 32, 32).to(memory_format=torch.channels_last).requires_grad_()
-    weight = drawn(1, 16).requires_grad_()
-    assert largest_saved_bytes(lambda: pixel_scores(x, weight, None), x) <= weight.nbytes
-    (gradient,) = torch.autograd.grad(pixel_scores(x, weight, None).sum(), x)
-    assert gradient.is_contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("compiling", [False, True])
+@pytest.mark.parametrize("able", [False, True])
+def test_on_a_gpu_the_triton_form_comes_first_where_it_can(monkeypatch, compiling, able):
+    module = SimpleNamespace(supports=lambda *_: able, scse_triton=lambda x, *_: "launched")
+    monkeypatch.setitem(sys.modules, "seg_scse.attention.triton_form", module)
+    monkeypatch.setattr("seg_scse.attention.triton_form", module, raising=False)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    x = SimpleNamespace(is_cuda=True, numel=lambda: 1)
+    expected = "triton" if able else "fusible" if compiling else "eager"
+    assert choose_form(x, None, None, Recipe()) == expected
+    if able:
+        assert scse(x, None, None, Recipe()) == "launched"
 
 
-def test_channel_means_of_half_precision_are_float32():
-    x = torch.full((1, 1, 64, 64), 1000.0, dtype=torch.float16)  # its sum overflows float16
-    assert channel_means(x).item() == 1000.0
-    assert channel_means(x).dtype == torch.float32
+def test_a_map_on_the_cpu_does_not_import_triton(monkeypatch):
+    monkeypatch.setitem(sys.modules, "seg_scse.attention.triton_form", None)  # importing it would fail
+    monkeypatch.delattr("seg_scse.attention.triton_form", raising=False)
+    module = block()
+    assert module(drawn(1, 8, 4, 4)).shape == (1, 8, 4, 4)
 
 
-def test_autocast_is_off_inside_full_precision():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        x = torch.nn.functional.linear(drawn(2, 3), drawn(4, 3))
-        assert x.dtype == torch.bfloat16
-        with full_precision(x):
-            assert torch.nn.functional.linear(drawn(2, 3), drawn(4, 3)).dtype == torch.float32
+@pytest.mark.parametrize("form", ["triton", "eager", "fusible"])
+def test_a_form_that_cannot_is_refused(form):
+    channel, spatial, _ = parts(block())
+    with pytest.raises(ValueError, match=f"form = '{form}' does not compute Recipe.*'concat'.*use form='auto'"):
+        scse(drawn(1, 8, 4, 4), channel, spatial, Recipe("concat"), form=form)
+
+
+@pytest.mark.parametrize("merge", ["add", "max", "mul"])
+@pytest.mark.parametrize("squeeze", ["avg", "avg+max"])
+@pytest.mark.parametrize("size", [(7,), (4, 5), (2, 3, 4)])
+@pytest.mark.parametrize("single", [{}, {"channel": False}, {"spatial": False}])
+def test_the_fusible_form_is_the_reference(merge, squeeze, size, single):
+    module = block(merge=merge, squeeze=squeeze, **single).double()
+    x = drawn(2, 8, *size, dtype=torch.float64).requires_grad_()
+    inputs = [x, *module.parameters()]
+    results = []
+    for form in ("fusible", "reference"):
+        y = scse(x, *module._weights(), module.recipe, form=form)
+        results.append((y, *torch.autograd.grad(y, inputs, drawn(*y.shape, dtype=torch.float64))))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("form", ["eager", "reference", "fusible"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_form_returns_the_dtype_and_memory_format_of_the_map(form, dtype):
+    x = drawn(2, 8, 4, 6).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    module = block().to(dtype)
+    if form == "fusible":  # its memory format is the compiler's business
+        assert scse(x, *parts(module), form=form).dtype == dtype
+        return
+    y = scse(x, *parts(module), form=form)
+    y.backward(torch.ones_like(y))
+    for tensor in (y, x.grad):
+        assert tensor.dtype == dtype
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_copies_and_functional_calls_compute_the_same():
+    module, x = block(), drawn(2, 8, 4, 4)
+    expected = module(x)
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(other(x), expected)
+    assert torch.equal(torch.func.functional_call(block(merge="add"), module.state_dict(), x), expected)
+
+
+def test_gradients_per_sample_work():
+    module, x = block(), drawn(3, 8, 4, 4)
+    parameters = dict(module.named_parameters())
+
+    def loss(parameters, sample):
+        return torch.func.functional_call(module, parameters, sample[None]).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+    module(x).square().sum().backward()
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(found[name].sum(0), parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_an_exported_program_computes_the_same_for_another_batch():
+    module, x = block(), drawn(2, 8, 4, 4)
+    batch = torch.export.Dim("batch", min=2, max=8)
+    program = torch.export.export(module, (x,), dynamic_shapes=({0: batch},))
+    other = drawn(5, 8, 4, 4)
+    torch.testing.assert_close(program.module()(other), module(other))
+
+
+def test_the_public_names_are_there():
+    assert set(functional.__all__) <= set(dir(functional))
+
+
+def test_the_kernels_come_first_but_not_where_their_rules_are_unknown_or_they_cannot_go(monkeypatch):
+    monkeypatch.setattr(functional, "_supports", lambda *_: True)  # as on a GPU
+    chosen = []
+
+    def look(x):
+        chosen.append(choose_form(x, None, None, Recipe()))
+        return x
+
+    look(torch.ones(1))
+    torch.func.vmap(look)(torch.ones(2, 1))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    look(torch.ones(1))
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    look(torch.ones(1))
+    assert chosen == ["triton", "reference", "triton", "fusible"]

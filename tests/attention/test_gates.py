@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from seg_scse.attention import ChannelSE, ScSE, SpatialSE, build_gate
+from seg_scse.attention import SCSE, build_gate
 from seg_scse.attention.gates import hidden_units
-from seg_scse.config.attention import GateConfig
+from seg_scse.config.attention import APPLIES, GateConfig
 from seg_scse.errors import ConfigError
 
 MERGES = ("add", "max", "mul", "concat")
@@ -12,54 +14,127 @@ BLOCKS = [("cse", "add"), ("sse", "add"), *(("scse", merge) for merge in MERGES)
 EVERY_BLOCK = pytest.mark.parametrize(("kind", "merge"), BLOCKS)
 
 
+SIZES = [(7,), (5, 4), (3, 2, 4)]
+
+
 def drawn(*shape, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype)
 
 
 def gate(kind, merge, channels=6, **options):
+    """Build a block with those of the fields that its kind takes."""
     torch.manual_seed(3)
-    return build_gate(GateConfig(type=kind, merge=merge, **options), channels)
+    fields = {name: value for name, value in ({"merge": merge} | options).items() if name in APPLIES[kind]}
+    return build_gate(GateConfig(type=kind, **fields), channels)
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def hard_sigmoid(x):
+    return np.clip(x + 3, 0, 6) / 6
+
+
 def reference(block, x):
     """The equations in numpy and float64, with nothing shared with the package."""
     weights = {key: value.detach().double().numpy() for key, value in block.state_dict().items()}
     x = x.double().numpy()
-    scaled, factors = [], []
+    pixels = tuple(range(2, x.ndim))
+    ones = (1,) * len(pixels)
+    activation = {"sigmoid": sigmoid, "hard_sigmoid": hard_sigmoid}[block.recipe.activation]
+    squeezes = {"avg": (np.mean,), "max": (np.max,), "avg+max": (np.mean, np.max)}[block.recipe.squeeze]
+    factors = []
     if "channel.squeeze.weight" in weights:
-        z = x.mean((2, 3))
-        hidden = np.maximum(z @ weights["channel.squeeze.weight"].T + weights.get("channel.squeeze.bias", 0), 0)
-        c = sigmoid(hidden @ weights["channel.excite.weight"].T + weights.get("channel.excite.bias", 0))
-        factors.append(c[:, :, None, None])
+        scores = 0
+        for squeeze in squeezes:
+            z = squeeze(x, axis=pixels)
+            hidden = np.maximum(z @ weights["channel.squeeze.weight"].T + weights.get("channel.squeeze.bias", 0), 0)
+            scores = scores + hidden @ weights["channel.excite.weight"].T + weights.get("channel.excite.bias", 0)
+        factors.append(activation(scores).reshape(*scores.shape, *ones))
     if "spatial.project.weight" in weights:
-        q = np.einsum("nchw,c->nhw", x, weights["spatial.project.weight"][0]) + weights.get("spatial.project.bias", 0)
-        factors.append(sigmoid(q)[:, None])
+        q = np.einsum("nc...,c->n...", x, weights["spatial.project.weight"][0]) + weights.get("spatial.project.bias", 0)
+        factors.append(activation(q)[:, None])
     scaled = [x * factor for factor in factors]
     if len(scaled) == 1:
         return scaled[0]
-    merge = block.merge
+    merge = block.recipe.merge
     if merge == "concat":
         bias = weights.get("fuse.bias", np.zeros(x.shape[1]))
-        y = np.einsum("nchw,dc->ndhw", np.concatenate(scaled, 1), weights["fuse.weight"][:, :, 0, 0])
-        return y + bias[None, :, None, None]
+        y = np.einsum("nc...,dc->nd...", np.concatenate(scaled, 1), weights["fuse.weight"])
+        return y + bias.reshape(1, -1, *ones)
     if merge == "max":
         return x * np.maximum(*np.broadcast_arrays(*factors))
     return scaled[0] + scaled[1] if merge == "add" else x * factors[0] * factors[1]
 
 
+FIELDS = [
+    {"squeeze": squeeze, "gate": activation, "bias": bias}
+    for squeeze, activation, bias in itertools.product(
+        ("avg", "max", "avg+max"), ("sigmoid", "hard_sigmoid"), (True, False)
+    )
+]
+EVERY_COMBINATION = pytest.mark.parametrize(
+    ("kind", "merge", "fields"),
+    [
+        pytest.param(*block, fields, id="-".join(map(str, (*block, *fields.values()))))
+        for block, fields in itertools.product(BLOCKS, FIELDS)
+        if block[0] != "sse" or fields["squeeze"] == "avg"
+    ],
+)
+
+
+@EVERY_COMBINATION
+def test_every_block_computes_its_equation(kind, merge, fields):
+    block = gate(kind, merge, **fields)
+    for size in SIZES:
+        x = 3 * drawn(2, 6, *size)
+        np.testing.assert_allclose(block(x).detach().numpy(), reference(block, x), rtol=1e-5, atol=1e-5)
+
+
 @EVERY_BLOCK
-@pytest.mark.parametrize("bias", [True, False])
-def test_every_block_computes_its_equation(kind, merge, bias):
-    block, x = gate(kind, merge, bias=bias), drawn(2, 6, 5, 4)
-    np.testing.assert_allclose(block(x).detach().numpy(), reference(block, x), rtol=1e-5, atol=1e-6)
+def test_one_set_of_weights_serves_maps_of_one_two_and_three_dimensions(kind, merge):
+    block, x = gate(kind, merge), drawn(2, 6, 4, 6)
+    expected = block(x)
+    for size in [(24,), (2, 2, 6), (1, 4, 6)]:
+        torch.testing.assert_close(block(x.view(2, 6, *size)).view(x.shape), expected)
+
+
+@EVERY_BLOCK
+def test_applying_the_blocks_own_gates_is_the_block(kind, merge):
+    block, x = gate(kind, merge), drawn(2, 6, 5, 4)
+    gates = block.gates(x)
+    assert (gates.channel is None, gates.spatial is None) == (kind == "sse", kind == "cse")
+    torch.testing.assert_close(block.apply_gates(x, gates), block(x))
+
+
+def ones_block(**fields):
+    """A block on one channel whose layers are all 1 and have no bias."""
+    block = SCSE(channels=1, reduction=1, bias=False, **fields)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.fill_(1.0)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("squeeze", "score"),  # the mean of 0, 1, -1, 2 is 0.5 and the maximum 2
+    [("avg", 0.5), ("max", 2.0), ("avg+max", 2.5)],
+)
+def test_squeezes_of_a_hand_computed_2x2_map(squeeze, score):
+    x = torch.tensor([[[[0.0, 1.0], [-1.0, 2.0]]]])
+    block = ones_block(spatial=False, squeeze=squeeze, gate="hard_sigmoid")
+    torch.testing.assert_close(block(x), x * (score + 3) / 6)
+
+
+def test_the_hard_sigmoid_of_a_hand_computed_1x4_map():
+    block = ones_block(channel=False, gate="hard_sigmoid")
+    x = torch.tensor([[[-4.0, -1.5, 0.0, 4.0]]])  # gates 0, 0.25, 0.5 and 1
+    torch.testing.assert_close(block(x), torch.tensor([[[0.0, -0.375, 0.0, 4.0]]]))
 
 
 def test_scse_of_a_hand_computed_2x2_map():
-    block = ScSE(channels=1, reduction=1, bias=False)
+    block = SCSE(channels=1, reduction=1, bias=False)
     with torch.no_grad():
         block.channel.squeeze.weight.fill_(1.0)
         block.channel.excite.weight.fill_(2.0)
@@ -69,10 +144,10 @@ def test_scse_of_a_hand_computed_2x2_map():
     torch.testing.assert_close(block(x)[0, 0], torch.tensor(expected), rtol=0, atol=2e-6)
 
 
-@EVERY_BLOCK
+@EVERY_COMBINATION
 @pytest.mark.parametrize("init", ["default", "identity"])
-def test_gradients_agree_with_finite_differences(kind, merge, init):
-    block = gate(kind, merge, channels=2, init=init).double()
+def test_gradients_agree_with_finite_differences(kind, merge, fields, init):
+    block = gate(kind, merge, channels=2, init=init, **fields).double()
     with torch.no_grad():  # away from the ties of max and the kinks of relu
         for parameter in block.parameters():
             parameter.add_(0.3 * drawn(*parameter.shape, dtype=torch.float64))
@@ -85,12 +160,12 @@ def test_gradients_agree_with_finite_differences(kind, merge, init):
     assert torch.autograd.gradcheck(run, (x, *block.parameters()))
 
 
-@EVERY_BLOCK
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_identity_start_is_bit_equal_to_the_input(kind, merge, dtype):
-    block = gate(kind, merge, init="identity").to(dtype)
-    x = drawn(2, 6, 5, 4, dtype=dtype) * 1000
-    assert torch.equal(block(x), x)
+@EVERY_COMBINATION
+def test_identity_start_is_bit_equal_to_the_input(kind, merge, fields):
+    for size, dtype in itertools.product(SIZES, (torch.float32, torch.bfloat16, torch.float64)):
+        block = gate(kind, merge, init="identity", **fields).to(dtype)
+        x = drawn(2, 6, *size, dtype=dtype) * 1000
+        assert torch.equal(block(x), x)
 
 
 @EVERY_BLOCK
@@ -126,15 +201,23 @@ def test_the_parameter_count_follows_the_documented_formula(kind, merge, bias, c
 
 def test_a_bottleneck_without_units_is_refused_with_the_cure():
     with pytest.raises(ConfigError) as error:
-        ScSE(channels=8, reduction=16)
+        SCSE(channels=8, reduction=16)
     assert str(error.value) == (
         "`reduction`=16 leaves no bottleneck unit for 8 channels: choose reduction <= 8 or min_width >= 1."
     )
 
 
+def test_a_block_without_gates_is_refused():
+    with pytest.raises(ConfigError) as error:
+        SCSE(8, channel=False, spatial=False)
+    assert str(error.value) == (
+        "a block with `channel`=False and `spatial`=False has no gate: set one of them to True."
+    )
+
+
 def test_the_least_width_holds():
     assert [hidden_units(c, 16, 4) for c in (8, 64, 128)] == [4, 4, 8]
-    assert ChannelSE(8, reduction=16, min_width=1).hidden == 1
+    assert SCSE(8, reduction=16, spatial=False, min_width=1).hidden == 1
 
 
 @EVERY_BLOCK
@@ -159,23 +242,41 @@ def test_autocast_gives_bfloat16_near_the_float32_result(kind, merge):
 
 
 def test_the_channel_gate_ignores_autocast():
-    block, x = ChannelSE(6), drawn(2, 6, 5, 4)
-    exact = block.channel(x)
+    block, x = SCSE(6), drawn(2, 6, 5, 4)
+    exact = block.gates(x).channel
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(block.channel(x), exact)
+        assert torch.equal(block.gates(x).channel, exact)
 
 
 @EVERY_BLOCK
 def test_a_compiled_block_agrees(kind, merge):
+    torch.compiler.reset()  # blocks of earlier tests count as recompilations of this one
     block, x = gate(kind, merge), drawn(2, 6, 5, 4)
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), block(x))
 
 
 def test_blocks_say_what_they_are():
-    blocks = [ChannelSE(16), SpatialSE(16), ScSE(16, reduction=4)]
+    blocks = [SCSE(16, spatial=False), SCSE(16, channel=False), SCSE(16, reduction=4)]
     assert [(block.kind, block.channels, block.hidden) for block in blocks] == [
         ("cse", 16, 8),
         ("sse", 16, 0),
         ("scse", 16, 4),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"merge": "sum"}, "`merge`='sum' is not known. Known: add, max, mul, concat."),
+        ({"squeeze": "mean"}, "`squeeze`='mean' is not known. Known: avg, max, avg+max."),
+        ({"gate": "hardsigmoid"}, "`gate`='hardsigmoid' is not known; did you mean `hard_sigmoid`? Known: "),
+        ({"init": "identitty"}, "`init`='identitty' is not known; did you mean `identity`? Known: default, identity."),
+        ({"reduction": 0}, "`reduction`=0: must be 1 or more."),
+        ({"min_width": -1}, "`min_width`=-1: must be 0 or more."),
+    ],
+)
+def test_an_unknown_option_is_refused_at_construction(options, text):
+    with pytest.raises(ConfigError) as error:
+        SCSE(8, **options)
+    assert str(error.value).startswith(text)

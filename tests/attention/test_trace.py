@@ -1,7 +1,15 @@
 import torch
 from torch import nn
 
-from seg_scse.attention.trace import reached, tensors_in, total, undisturbed, unreached_parameters
+from seg_scse.attention.trace import (
+    differentiable,
+    reached,
+    recorded,
+    tensors_in,
+    total,
+    undisturbed,
+    unreached_parameters,
+)
 
 
 class Net(nn.Module):
@@ -56,3 +64,39 @@ def test_reached_tells_dependence_and_not_size():
     x, y = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
     assert reached((x * 0).sum(), [x, y]) == [True, False]
     assert reached(torch.zeros(()), [x]) == [False]
+
+
+class Called(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Identity()
+        self.scale = Scale()
+
+    def forward(self, x):
+        return [self.scale(self.inner(x), by=torch.full((), 2.0))]
+
+
+class Scale(nn.Module):
+    def forward(self, x, by):
+        return x * by
+
+
+def test_recorded_calls_know_their_arguments_and_whether_they_made_the_output():
+    model, x = Called(), torch.ones(1, 3)
+    with recorded(model) as calls:
+        model(x)
+    assert [(call.path, call.made, list(call.arguments)) for call in calls] == [
+        ("inner", False, [0]),
+        ("scale", True, [0, "by"]),
+    ]  # the network itself returns no single tensor
+    assert calls[0].output is calls[1].arguments[0]
+    assert len(calls[1].inputs) == 2
+    model(x)
+    assert len(calls) == 2
+
+
+def test_an_input_that_gradients_flow_to_may_be_changed_in_place():
+    x = torch.ones(2)
+    copy = differentiable(x)
+    assert reached(copy.mul_(2).sum(), [copy]) == [True]
+    assert torch.equal(x, torch.ones(2))

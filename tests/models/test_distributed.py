@@ -1,3 +1,4 @@
+import json
 import socket
 import subprocess
 import sys
@@ -5,18 +6,18 @@ import sys
 import pytest
 
 WORKER = """
+import json
 import sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from seg_scse.config.schema import ModelConfig
 from seg_scse.models import build_model
 
-rank, port, encoder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+rank, port, config = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 torch.manual_seed(0)
-model = build_model(ModelConfig(encoder=encoder, attention={"type": "scse", "sites": ["encoder", "decoder"]}), 3, 2)
+model = build_model(config, 3, 2)
 model = DistributedDataParallel(model, find_unused_parameters=False)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 torch.manual_seed(rank)
@@ -39,13 +40,21 @@ def free_port():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-b0"])
-def test_three_steps_of_two_processes_need_no_search_for_unused_parameters(encoder):
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"encoder": "resnet18", "attention": {"type": "scse", "sites": ["encoder", "decoder", "residual"]}},
+        {"encoder": "efficientnet-b0", "attention": {"type": "scse", "sites": ["encoder", "decoder"]}},
+        {"encoder": "resnet18", "attention": {"type": "attention_gate", "sites": ["skip"]}},
+    ],
+    ids=["residual", "efficientnet", "attention gate"],
+)
+def test_three_steps_of_two_processes_need_no_search_for_unused_parameters(config):
     port = str(free_port())
     command = [sys.executable, "-c", WORKER]
     workers = [
         subprocess.Popen(
-            [*command, str(rank), port, encoder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(rank), port, json.dumps(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         for rank in range(2)
     ]

@@ -3,9 +3,10 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from seg_scse.attention import Site, attach_attention
+from seg_scse.attention import Site, attach_gates
 from seg_scse.errors import ConfigError
-from seg_scse.models import find_sites
+from seg_scse.models import ClassicUNet, find_sites
+from seg_scse.models.sites import DECODER_STAGES, architecture_of
 
 ENCODERS = {
     "resnet18": ["relu", "layer1", "layer2", "layer3", "layer4"],
@@ -61,7 +62,7 @@ def features_given_to_the_decoder(model):
 def test_an_encoder_gate_changes_the_skip_and_the_next_stage(encoder, stage):
     model, plain = host(encoder=encoder), features_given_to_the_decoder(host(encoder=encoder))
     sites = find_sites(model, "unet", example())
-    attach_attention(model, sites.select([f"encoder.{stage}"]), Add, example())
+    attach_gates(model, sites.select([f"encoder.{stage}"]), Add, example())
     index = sites.usable[f"skip.{stage}"].index
     gated = features_given_to_the_decoder(model)
     torch.testing.assert_close(gated[index], plain[index] + 1)
@@ -72,7 +73,7 @@ def test_an_encoder_gate_changes_the_skip_and_the_next_stage(encoder, stage):
 def test_a_skip_gate_changes_the_skip_only():
     model = host()
     plain = features_given_to_the_decoder(model)
-    attach_attention(model, find_sites(model, "unet", example()).select(["skip.2"]), Add, example())
+    attach_gates(model, find_sites(model, "unet", example()).select(["skip.2"]), Add, example())
     after = []
     model.decoder.blocks[2].register_forward_pre_hook(
         lambda _m, _args, kwargs: after.append(kwargs["skip_connection"]), with_kwargs=True
@@ -86,7 +87,7 @@ def test_decoder_in_is_the_concatenation_and_absent_where_nothing_is_joined():
     model = host()
     sites = find_sites(model, "unet", example()).select(["decoder_in"])
     assert [site.name for site in sites] == [f"decoder_in.{k}" for k in range(1, 5)]
-    gates = attach_attention(model, sites, Channels, example())
+    gates = attach_gates(model, sites, Channels, example())
     assert [gate.channels for gate in gates.values()] == [512 + 256, 256 + 128, 128 + 64, 64 + 64]
 
 
@@ -99,8 +100,8 @@ class Channels(Add):
 def test_channel_last_transformer_stages_are_gated_in_their_own_layout():
     model = host("unet", "tu-swin_tiny_patch4_window7_224")
     sites = find_sites(model, "unet", example(224)).select(["encoder"])
-    assert {site.layout for site in sites} == {"NHWC"}
-    gates = attach_attention(model, sites, Channels, example(224))
+    assert {site.layout for site in sites} == {"channels_last"}
+    gates = attach_gates(model, sites, Channels, example(224))
     assert [gate.channels for gate in gates.values()] == [96, 192, 384, 768]
 
 
@@ -146,6 +147,39 @@ def test_dpt_has_decoder_sites_but_no_encoder_sites():
         sites.select(["encoder"])
 
 
+def test_the_deepest_feature_gets_one_gate_where_encoder_and_bottleneck_are_asked_for():
+    sites = sites_of("unet")
+    names = [site.name for site in sites.select(["encoder", "bottleneck"])]
+    assert names == ["encoder.1", "encoder.2", "encoder.3", "encoder.4", "bottleneck"]
+    assert [site.name for site in sites.select(["encoder"])][-1] == "encoder.5"
+
+
+def test_the_classic_unet_has_the_sites_of_the_papers():
+    model = ClassicUNet(1, 1, width=4)
+    sites = find_sites(model, architecture_of(model), torch.rand(1, 1, 32, 32))
+    chosen = sites.select(["encoder", "bottleneck", "decoder", "decoder_in"])
+    assert [(site.name, site.module) for site in chosen] == [
+        *((f"encoder.{k}", f"encoder.blocks.{k - 1}") for k in range(1, 5)),
+        ("bottleneck", "decoder"),
+        *((f"decoder.{k}", f"decoder.blocks.{k - 1}") for k in range(1, 5)),
+        *((f"decoder_in.{k}", f"decoder.blocks.{k - 1}.conv1") for k in range(1, 5)),
+    ]
+
+
+def test_an_architecture_is_known_by_its_class_and_by_that_of_its_parent():
+    class MyNetwork(smp.FPN):
+        pass
+
+    assert architecture_of(MyNetwork("resnet18", encoder_weights=None)) == "fpn"
+    assert architecture_of(nn.Sequential()) is None
+    assert set(smp.MODEL_ARCHITECTURES_MAPPING) | {"classic_unet"} == set(DECODER_STAGES)
+
+
+def test_stages_of_a_frozen_network_are_found():
+    model = host().requires_grad_(False)
+    assert find_sites(model, "unet", example()).usable == sites_of("unet").usable
+
+
 def test_names_are_sites_or_groups_and_count_once():
     sites = sites_of("pspnet")
     names = [site.name for site in sites.select(["decoder.2", "encoder.1", "decoder", "bottleneck"])]
@@ -165,7 +199,7 @@ def test_a_name_without_a_feature_map_is_refused_and_the_usable_sites_are_listed
     with pytest.raises(ConfigError) as error:
         sites_of("pspnet").select([name])
     assert str(error.value) == (
-        f"`model.attention.sites`: `{name}` is not available in this network: {reason} Usable sites: encoder.1, "
+        f"site `{name}` is not available in this network: {reason} Usable sites: encoder.1, "
         "encoder.2, encoder.3, bottleneck, decoder.1, decoder.2; a name without its number means all of the kind."
     )
 

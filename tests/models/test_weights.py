@@ -42,9 +42,9 @@ def test_a_file_that_does_not_fit_is_refused_with_examples(tmp_path):
     with pytest.raises(ConfigError) as error:
         weights.load_local(encoder(), path)
     assert str(error.value) == (
-        f"`model.encoder_weights`: {path} does not fit the encoder in 3 tensors, such as: `0.bias` is missing; "
-        "`0.weight` is (4, 1, 1, 1), not (4, 3, 1, 1); `fc.weight` is not in the encoder. "
-        "Use a file made for this encoder and number of image channels."
+        f"`model.encoder_weights` = {path}: 3 tensors do not fit: `0.bias` (4,) is missing; `0.weight` is "
+        "(4, 1, 1, 1), not (4, 3, 1, 1); `fc.weight` (1,) has no place. "
+        f"The file must be of this encoder and number of image channels. {CURE}"
     )
 
 
@@ -52,10 +52,28 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     with pytest.raises(ConfigError) as error:
         weights.load_local(encoder(), path)
-    assert str(error.value) == f"`model.encoder_weights`: the file {path} does not exist. {CURE}"
+    assert str(error.value) == f"`model.encoder_weights` = {path}: the file does not exist. {CURE}"
     path.write_bytes(b"not safetensors")
-    with pytest.raises(ConfigError, match="cannot be read as safetensors"):
+    with pytest.raises(ConfigError) as error:
         weights.load_local(encoder(), path)
+    assert str(error.value).startswith(f"`model.encoder_weights` = {path}: the file cannot be read as safetensors (")
+
+
+def test_a_part_of_a_network_is_loaded_and_the_rest_left():
+    source, target = encoder(), encoder()
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    own = [key for key in before if key.startswith("0.")]
+    weights.load_fitting(target, {key: source.state_dict()[key] for key in own}, "", own)
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key] if key in own else before[key])
+
+
+def test_many_misfits_are_counted_and_the_first_five_listed():
+    state = {f"x{k}": torch.zeros(k) for k in range(9)} | encoder().state_dict()
+    with pytest.raises(ConfigError) as error:
+        weights.load_fitting(encoder(), state, "Look again.")
+    listed = "; ".join(f"`x{k}` ({k},) has no place" for k in range(5))
+    assert str(error.value) == f"9 tensors do not fit: {listed}. Look again."
 
 
 @pytest.mark.parametrize("reachable", [True, False])
