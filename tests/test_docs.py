@@ -42,6 +42,14 @@ def test_each_public_name_has_an_example(name: str) -> None:
     assert re.search(rf"\b{name}\(", code)
 
 
+def test_the_python_example_of_the_readme_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["resnet"].gates) == 8
+    assert {gate.recipe.merge for gate in names["unet"].gates.values()} == {"max"}
+
+
 def test_the_config_of_the_readme_is_valid() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert Config.model_validate(yaml.safe_load(text)).model.attention.type == "scse"

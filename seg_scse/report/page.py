@@ -1,6 +1,5 @@
 """The HTML report of one evaluation: a single file that loads nothing and runs no script."""
 
-import base64
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from itertools import groupby
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from seg_scse.files import write_text
 from seg_scse.report import overlays, wording
 from seg_scse.report.curves import curves_png
 from seg_scse.report.distribution import Distribution, distribute
+from seg_scse.report.explanations import attention_section
 from seg_scse.report.reading import (
     AVERAGES,
     FOREGROUND,
@@ -28,6 +27,7 @@ from seg_scse.report.reading import (
     read_results,
     visible,
 )
+from seg_scse.report.rendering import class_css, data_uri, environment
 
 _KINDS = {"worst": "Worst", "median": "Median", "best": "Best"}
 
@@ -51,7 +51,8 @@ def write_report(evaluation_dir: Path) -> Path:
 
     Args:
         evaluation_dir: folder with `results.json`, `per_image.csv` and `cases/`; where the folder above its parent has
-            an `epochs.csv`, the learning curves are shown too.
+            an `epochs.csv`, the learning curves are shown too, and where the network has gates, what an explanation of
+            the same split found out about them.
 
     Returns:
         The path of the report.
@@ -65,7 +66,7 @@ def write_report(evaluation_dir: Path) -> Path:
     drawings = list(_draw_cases(evaluation_dir / "cases", len(results.classes)))
     curves = curves_png(evaluation_dir.resolve().parents[1])
     html = (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             results=results,
@@ -79,7 +80,8 @@ def write_report(evaluation_dir: Path) -> Path:
             drawings=[(_KINDS[kind], list(group)) for kind, group in groupby(drawings, lambda d: d.case.kind)],
             ignored=any(per_image.ignored),
             config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
-            curves=None if curves is None else _data_uri(curves),
+            curves=None if curves is None else data_uri(curves),
+            attention=attention_section(evaluation_dir, results),
         )
     )
     path = evaluation_dir / "report.html"
@@ -87,39 +89,10 @@ def write_report(evaluation_dir: Path) -> Path:
     return path
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(score=wording.score, count=wording.count, grouped=wording.grouped, visible=visible)
-    environment.globals.update(
-        class_colour=_css_colour,
-        error_colours={
-            "missed": _css(overlays.MISSED),
-            "false": _css(overlays.FALSE),
-            "confused": _css(overlays.CONFUSED),
-            "ignored": _css(overlays.IGNORED),
-        },
-    )
-    return environment
-
-
-def _css(colour: overlays.Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _css_colour(index: int) -> str:
-    return _css(overlays.class_colour(index))
-
-
 def _distributions(results: Results, per_image: PerImage) -> list[tuple[str, str, Distribution]]:
     """(label, CSS colour, distribution) of each foreground class, their mean, and the background last."""
     rows = [
-        (visible(name), _css_colour(index), distribute(per_image.dice[name]))
+        (visible(name), class_css(index), distribute(per_image.dice[name]))
         for index, name in enumerate(results.classes)
     ]
     background, *classes = rows
@@ -147,7 +120,7 @@ def _draw_cases(folder: Path, num_classes: int) -> Iterator[Drawing]:
             case=case,
             width=width,
             height=height,
-            image=_data_uri(image),
+            image=data_uri(image),
             truth=_layer_uri(overlays.label_layer(truth)),
             prediction=_layer_uri(overlays.label_layer(prediction)),
             errors=_layer_uri(overlays.error_layer(truth, prediction)),
@@ -157,8 +130,4 @@ def _draw_cases(folder: Path, num_classes: int) -> Iterator[Drawing]:
 def _layer_uri(layer: Image.Image) -> str:
     buffer = io.BytesIO()
     layer.save(buffer, "PNG", optimize=True)
-    return _data_uri(buffer.getvalue())
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return data_uri(buffer.getvalue())

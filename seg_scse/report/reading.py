@@ -27,13 +27,13 @@ FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]  # inside the folder:
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None
 
 
-class _Part(BaseModel):
-    """Frozen; keys that a later version adds are ignored."""
+class Part(BaseModel):
+    """Base of what result files hold: frozen; keys that a later version adds are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Checkpoint(_Part):
+class Checkpoint(Part):
     """The weights that were scored."""
 
     file: str
@@ -42,7 +42,7 @@ class Checkpoint(_Part):
     sha256: str
 
 
-class Protocol(_Part):
+class Protocol(Part):
     """How predictions were made and scored."""
 
     resolution: str
@@ -54,14 +54,14 @@ class Protocol(_Part):
     precision: Literal["fp32", "bf16", "fp16"]
 
 
-class Cases(_Part):
+class Cases(Part):
     """Number of images where a class is in truth or prediction (scored) and in neither (empty)."""
 
     scored: Natural
     empty: Natural
 
 
-class Data(_Part):
+class Data(Part):
     """The data set: digest of its files, whether the network was trained with them, and samples per split."""
 
     digest: str
@@ -69,7 +69,7 @@ class Data(_Part):
     samples: dict[str, Natural]
 
 
-class Results(_Part):
+class Results(Part):
     """The content of `results.json`, format 1. Scores are shares in [0, 1]; None = not available."""
 
     format: Literal[1]
@@ -106,7 +106,7 @@ class Results(_Part):
         return self.classes[1:]
 
 
-class Case(_Part):
+class Case(Part):
     """One drawn image: an entry of `cases/index.json`. `scale` = drawn size / original size."""
 
     id: str
@@ -118,7 +118,7 @@ class Case(_Part):
     scale: Annotated[float, Field(gt=0.0)]
 
 
-class PerImage(_Part):
+class PerImage(Part):
     """Columns of `per_image.csv`: Dice per class name (None = not scored) in the order of `ids`."""
 
     ids: tuple[str, ...]
@@ -127,12 +127,20 @@ class PerImage(_Part):
 
 
 EPOCHS = "epochs.csv"
+EXPLANATION = "explain.json"
+STUDY = "interventions.json"
+
+_CURES = {
+    EPOCHS: "`python train.py` writes this file: restore it, or move it away to go without learning curves.",
+    EXPLANATION: "`seg-scse explain RUN` writes this file: run it again, or move it away to go without this section.",
+    STUDY: "`seg-scse explain RUN --intervene` writes this file: run it again.",
+    ".npz": "`seg-scse explain RUN` writes this file: run it again.",
+}
 
 
-def _damaged(path: Path, problem: str) -> DataError:
-    cure = "`python evaluate.py RUN` writes this file: run it again."
-    if path.name == EPOCHS:
-        cure = "`python train.py` writes this file: restore it, or move it away to go without learning curves."
+def damaged(path: Path, problem: str) -> DataError:
+    """Return the error of an unusable result file, with the command that writes it."""
+    cure = _CURES.get(path.name) or _CURES.get(path.suffix, "`python evaluate.py RUN` writes this file: run it again.")
     return DataError(f"{path}: {problem}\n{cure}")
 
 
@@ -140,19 +148,23 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise _damaged(path, "file not found.") from None
+        raise damaged(path, "file not found.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"cannot be read ({error}).") from error
+        raise damaged(path, f"cannot be read ({error}).") from error
 
 
-def _read_json(path: Path, adapter: TypeAdapter[T]) -> T:
-    """Read and check a JSON file; one message names the file and every problem."""
+def read_json(path: Path, adapter: TypeAdapter[T]) -> T:
+    """Read and check a JSON file.
+
+    Raises:
+        DataError: the file is absent or not what it should be; one message names it and every problem.
+    """
     try:
         return adapter.validate_python(json.loads(_read_text(path)))
     except json.JSONDecodeError as error:
-        raise _damaged(path, f"is not JSON ({error}).") from error
+        raise damaged(path, f"is not JSON ({error}).") from error
     except ValidationError as error:
-        raise _damaged(path, f"does not hold what it should:\n{_problems(error)}") from error
+        raise damaged(path, f"does not hold what it should:\n{_problems(error)}") from error
 
 
 def _problems(error: ValidationError) -> str:
@@ -165,7 +177,7 @@ def read_results(path: Path) -> Results:
     Raises:
         DataError: the file is absent, is not JSON, or a field is missing, out of range or inconsistent.
     """
-    return _read_json(path, TypeAdapter(Results))
+    return read_json(path, TypeAdapter(Results))
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -174,7 +186,7 @@ def read_cases(path: Path) -> list[Case]:
     Raises:
         DataError: the file is absent or malformed.
     """
-    return _read_json(path, TypeAdapter(list[Case]))
+    return read_json(path, TypeAdapter(list[Case]))
 
 
 def read_per_image(path: Path, results: Results) -> PerImage:
@@ -185,7 +197,7 @@ def read_per_image(path: Path, results: Results) -> PerImage:
     """
     rows = read_table(path, {"id", "ignored", *(f"dice_{name}" for name in (*results.classes, FOREGROUND))})
     if len(rows) != results.images:
-        raise _damaged(path, f"has {len(rows)} rows, but results.json counts {results.images} images.")
+        raise damaged(path, f"has {len(rows)} rows, but results.json counts {results.images} images.")
     try:
         return PerImage(
             ids=tuple(row["id"] for row in rows),
@@ -193,7 +205,7 @@ def read_per_image(path: Path, results: Results) -> PerImage:
             dice={name: tuple(_score(row[f"dice_{name}"]) for row in rows) for name in (*results.classes, FOREGROUND)},
         )
     except ValueError as error:
-        raise _damaged(path, f"{error}.") from error
+        raise damaged(path, f"{error}.") from error
 
 
 def read_table(path: Path, columns: set[str]) -> list[dict[str, str]]:
@@ -205,12 +217,12 @@ def read_table(path: Path, columns: set[str]) -> list[dict[str, str]]:
     try:
         header, *rows = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     except (csv.Error, ValueError) as error:
-        raise _damaged(path, f"is not a CSV file with a header ({error}).") from error
+        raise damaged(path, f"is not a CSV file with a header ({error}).") from error
     if absent := sorted(columns - set(header)):
-        raise _damaged(path, f"lacks the columns {absent}.")
+        raise damaged(path, f"lacks the columns {absent}.")
     for number, row in enumerate(rows, start=1):
         if len(row) != len(header):
-            raise _damaged(path, f"row {number} has {len(row)} cells, the header has {len(header)}.")
+            raise damaged(path, f"row {number} has {len(row)} cells, the header has {len(header)}.")
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -224,7 +236,7 @@ def read_columns(path: Path, names: tuple[str, ...]) -> dict[str, list[float | N
     try:
         return {name: [float(row[name]) if row[name] else None for row in rows] for name in names}
     except ValueError as error:
-        raise _damaged(path, f"{error}.") from error
+        raise damaged(path, f"{error}.") from error
 
 
 def _score(cell: str) -> float | None:
@@ -254,10 +266,10 @@ def _read_labels(path: Path, size: tuple[int, int], num_classes: int) -> Labels:
     _, image = _read_png(path)
     if image.mode not in ("L", "P") or image.size != size:
         found = f"{image.mode}, {image.width} x {image.height}"
-        raise _damaged(path, f"is {found}; an 8-bit index map of {size[0]} x {size[1]} is needed.")
+        raise damaged(path, f"is {found}; an 8-bit index map of {size[0]} x {size[1]} is needed.")
     labels = np.asarray(image, dtype=np.uint8)
     if unknown := sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX}):
-        raise _damaged(path, f"holds the values {unknown}, which are no index of the {num_classes} classes.")
+        raise damaged(path, f"holds the values {unknown}, which are no index of the {num_classes} classes.")
     return labels
 
 
@@ -268,9 +280,9 @@ def _read_png(path: Path) -> tuple[bytes, Image.Image]:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
         image.load()
     except FileNotFoundError:
-        raise _damaged(path, "file not found.") from None
+        raise damaged(path, "file not found.") from None
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise _damaged(path, f"is not a readable PNG ({error}).") from error
+        raise damaged(path, f"is not a readable PNG ({error}).") from error
     return data, image
 
 

@@ -1,15 +1,18 @@
 import base64
+import hashlib
 import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seg_scse.report import write_report
+from seg_scse.errors import DataError
+from seg_scse.report import interventions, write_report
 
 EVIL = [
     "<img src=x onerror=alert(1)>.png",
@@ -213,3 +216,75 @@ def test_validation_split_carries_a_caution(make_run):
     assert "The checkpoint was selected on this split" in render(folder)[1].text
     change(folder / "results.json", split="test")
     assert "Caution" not in render(folder)[1].text
+
+
+GATED = {"name": "drawn", "model": {"attention": {"type": "scse"}}}
+
+
+def test_network_without_gates_has_no_section_on_attention(make_run, make_explanation):
+    make_explanation()
+    folder = make_run(config={"model": {"attention": {"type": "none"}}})
+    assert "Attention" not in render(folder)[1].text
+
+
+def test_network_with_gates_hints_at_the_command_that_explains_them(make_run):
+    folder = make_run(config=GATED)
+    html, page = render(folder)
+    assert "Attention" in page.text
+    assert "<code>seg-scse explain RUN --split test</code>" in html
+    last = folder.with_name("test-last")
+    folder.rename(last)
+    assert "<code>seg-scse explain RUN --split test --checkpoint last</code>" in render(last)[0]
+
+
+def test_explanation_of_the_same_split_is_shown_with_table_and_profile(make_run, make_explanation):
+    folder = make_run(config=GATED)
+    change(folder / "results.json", checkpoint=CHECKPOINT)
+    explained = make_explanation(gates=(("channel", "spatial"), ()), flags=("constant",))
+    (explained / "profile.png").write_bytes((folder / "cases" / "0.image.png").read_bytes())
+    _, page = render(folder)
+    cells = [cell.strip() for cell in page.cells]
+    place = cells.index("decoder.1")
+    assert cells[place : place + 5] == ["decoder.1", "scse", "8", "4", "channel"]
+    assert "no separate gates" in page.text
+    assert "decoder.1, channel gate: constant" in page.text
+    assert "Mean and spread of each channel gate by group of tiles" in page.attributes("alt")
+    assert "seg-scse explain" not in page.text
+
+
+CHECKPOINT = {"file": "checkpoints/best.ckpt", "epoch": 12, "step": 800, "sha256": hashlib.sha256(b"w").hexdigest()}
+
+
+def test_explanation_of_other_weights_carries_a_caution(make_run, make_explanation):
+    folder = make_run(config=GATED)
+    change(folder / "results.json", checkpoint=CHECKPOINT | {"sha256": "0" * 64})
+    make_explanation()
+    assert "explained with other weights than those scored here (epoch 12)" in " ".join(render(folder)[1].text.split())
+
+
+def test_interventions_are_shown_with_and_without_an_explanation(make_run, make_explanation, monkeypatch):
+    folder = make_run(config=GATED)
+    results = folder.parents[1] / "explain" / "interventions-test"
+    results.mkdir(parents=True)
+    (results / "interventions.json").write_text("{}")
+    picture = folder / "cases" / "0.image.png"
+    content = SimpleNamespace(model_dump=lambda: {"a": 1})
+    monkeypatch.setattr(interventions, "read_interventions", lambda place: content if place == results else None)
+    monkeypatch.setattr(interventions, "interventions_table", lambda found: f"decoder.1 <b> {found}")
+    monkeypatch.setattr(interventions, "plot", lambda _place: picture)
+    for explained in (False, True):
+        if explained:
+            make_explanation()
+        _, page = render(folder)
+        assert "decoder.1 <b> {'a': 1}" in page.text
+        assert (
+            page.attributes("src").count(f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}")
+            == 2
+        )
+
+
+def test_damaged_explanation_is_named_with_its_cure(make_run, make_explanation):
+    folder = make_run(config=GATED)
+    (make_explanation() / "explain.json").write_text("{")
+    with pytest.raises(DataError, match=r"explain\.json: is not JSON .*\n`seg-scse explain RUN` writes this file"):
+        write_report(folder)

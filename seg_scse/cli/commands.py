@@ -1,0 +1,177 @@
+"""The commands: what was asked on the command line, done. Each returns what `--json` prints, or nothing.
+
+Nothing heavy is imported before it is needed, so that `--help` answers at once.
+"""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seg_scse.config.loading import load_config
+from seg_scse.config.printing import json_schema, to_yaml
+from seg_scse.errors import ConfigError
+
+Result = dict[str, Any] | None
+
+
+def _check_train(options: argparse.Namespace) -> None:
+    others = (options.config, options.images, options.masks, options.out, options.print_config)
+    if options.resume and any(others):
+        raise ConfigError("--resume continues a run as it was started: give no configuration, folders or --out.")
+    if bool(options.images) != bool(options.masks):
+        raise ConfigError("--images and --masks go together: name both folders, or use --config.")
+    if options.images and options.config:
+        raise ConfigError("--config and --images exclude each other: set data.images and data.masks instead.")
+    if not (options.resume or options.config or options.images):
+        raise ConfigError("nothing to train on: give --config FILE, or --images DIR --masks DIR, or --resume RUN.")
+
+
+def train(options: argparse.Namespace) -> Result:
+    """Train a network, and score it if asked."""
+    _check_train(options)
+    if options.config and options.print_config:
+        print(to_yaml(load_config(options.config, options.overrides)), end="")
+        return None
+
+    from seg_scse import distributed
+
+    with distributed.process_group():
+        return _train_and_evaluate(options)
+
+
+def _train_and_evaluate(options: argparse.Namespace) -> Result:
+    from seg_scse import distributed
+    from seg_scse.report.curves import plot_curves
+    from seg_scse.training import run
+
+    if options.resume:
+        outcome = run.resume(options.resume, plot_curves, options.overrides)
+    elif options.images:
+        from seg_scse.training.autoconfig import choose_config
+
+        config, reasons = choose_config(options.images, options.masks, options.overrides)
+        if options.print_config:
+            print(to_yaml(config, reasons), end="")
+            return None
+        outcome = run.start(config, options.out, plot_curves, reasons, options.evaluate)
+    else:
+        config = load_config(options.config, options.overrides)
+        outcome = run.start(config, options.out, plot_curves, evaluate=options.evaluate)
+    if distributed.is_main():
+        print(f"run: {outcome.folder}")
+    if options.evaluate:
+        moved = options.overrides if options.resume else []
+        return _evaluate_run(outcome.folder, options.evaluate, "best", moved, notes=False)
+    if not distributed.is_main():
+        return None
+    print(f"next: python evaluate.py {shlex.quote(str(outcome.folder))}")
+    return outcome.as_dict()
+
+
+def evaluate(options: argparse.Namespace) -> Result:
+    """Score a run on a split."""
+    if options.run.is_file() and options.checkpoint:
+        raise ConfigError(f"{options.run} is a checkpoint file: --checkpoint chooses one of a run folder.")
+    from seg_scse import distributed
+
+    with distributed.process_group():
+        return _evaluate_run(options.run, options.split, options.checkpoint or "best", options.overrides)
+
+
+def _evaluate_run(run: Path, split: str, which: str, overrides: Sequence[str], notes: bool = True) -> Result:
+    from seg_scse.evaluation import evaluate as scoring
+    from seg_scse.report import results_table, write_report
+
+    evaluated = scoring.evaluate(run, split, which, overrides, notes=notes)
+    if evaluated is None:  # another process writes and reports
+        return None
+    folder, results = evaluated
+    report = write_report(folder)
+    print(results_table(results))
+    print(f"report: {report}")
+    return {**results, "report": str(report)}
+
+
+def explain(options: argparse.Namespace) -> Result:
+    """Show what the gates of a run do, or replace them and score the change."""
+    if options.run.is_file() and options.checkpoint:
+        raise ConfigError(f"{options.run} is a checkpoint file: --checkpoint chooses one of a run folder.")
+    if options.intervene:
+        return _intervene(options)
+    if options.sites:
+        raise ConfigError("--sites chooses the gates that --intervene replaces: give both, or leave it out.")
+
+    from seg_scse.evaluation import explain as looking
+    from seg_scse.report.explanations import explanation_table, write_explanation
+
+    folder, content = looking.explain(
+        options.run,
+        options.split,
+        options.checkpoint or "best",
+        options.overrides,
+        images=options.images or (),
+        count=options.count or 6,
+        limit=looking.MOST_STUDIED if options.limit is None else options.limit,
+        out=options.out,
+    )
+    written = [*write_explanation(folder), *_report_again(folder)]
+    print(explanation_table(content))
+    for path in written:
+        print(f"written: {path}")
+    return {**content, "written": [str(path) for path in written]}
+
+
+def _intervene(options: argparse.Namespace) -> Result:
+    if options.images or options.count or options.out:
+        raise ConfigError("--intervene scores the images of a split: leave out --images, --count and --out.")
+
+    from seg_scse.evaluation.intervene import intervene
+    from seg_scse.report import explanations, interventions
+
+    checkpoint, chosen = options.checkpoint or "best", {"sites": options.sites, "limit": options.limit}
+    outcome = intervene(options.run, options.split, checkpoint, options.overrides, **chosen)
+    if outcome is None:  # another process writes and reports
+        return None
+    folder, results = outcome
+    explained = explanations.explained_folder(folder)
+    pages = [explanations.write_explanation_page(explained)] if (explained / explanations.PAGE).exists() else []
+    written = [interventions.plot(folder), *pages, *_report_again(explained)]
+    print(interventions.interventions_table(results))
+    for path in written:
+        print(f"written: {path}")
+    return {**results, "written": [str(path) for path in written]}
+
+
+def _report_again(explained: Path) -> list[Path]:
+    """Write the report of the evaluation again that shows what is known about the gates, where there is one."""
+    from seg_scse.report import write_report
+    from seg_scse.report.explanations import evaluation_folder
+
+    scored = evaluation_folder(explained)
+    return [write_report(scored)] if (scored / "results.json").exists() else []
+
+
+def check_config(options: argparse.Namespace) -> Result:
+    """Check a configuration, its card, loss and network, and print it resolved."""
+    config = load_config(options.file, options.overrides)
+
+    from seg_scse.data.cards import resolve_card
+    from seg_scse.losses import build_loss
+    from seg_scse.models import build_model
+
+    data = resolve_card(config.data)
+    build_loss(config.loss, len(data.classes))
+    without_download = config.model.without_weights()
+    build_model(without_download, 3 if data.channels == "rgb" else 1, len(data.classes))
+    print(to_yaml(config.model_copy(update={"data": data})), end="")
+    return None
+
+
+def print_schema(options: argparse.Namespace) -> Result:
+    """Print the JSON schema of a configuration."""
+    if options.overrides:
+        raise ConfigError(f"`{options.overrides[0]}`: the schema takes no overrides.")
+    print(json_schema())
+    return None
