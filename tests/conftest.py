@@ -1,7 +1,7 @@
 """What all tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +67,30 @@ def tiny(discs: Path) -> list[str]:
         "trainer.tensorboard=false",
         "evaluation.overlays=1",
     ]
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the discs, trained from the quickstart, whose card gives way to the drawn folders."""
+    from seg_scse.cli import main
+
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    quickstart = str(Path(__file__).parents[1] / "configs" / "quickstart.yaml")
+    own = ["data.card=null", "trainer.repeats=1", "optimizer.warmup_steps=0", "trainer.val_every=1"]
+    assert main(["train", "--config", quickstart, "--out", str(folder), *tiny, *own]) == 0
+    return folder
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str], int], str]:
+    """Run a command that must fail, and return its message after checking that it is short and clear."""
+    from seg_scse.cli import main
+
+    def run(arguments: list[str], code: int) -> str:
+        assert main(arguments) == code
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        assert "Traceback" not in message
+        return message
+
+    return run

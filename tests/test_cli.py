@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,7 @@ from seg_scse import checkpoint
 from seg_scse.cli import main
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli") / "run"
-    assert (
-        main(["train", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--out", str(folder), *tiny, *OWN]) == 0
-    )
-    return folder
-
-
-# the quickstart's card gives way to the drawn folders
-OWN = ["data.card=null", "trainer.repeats=1", "optimizer.warmup_steps=0", "trainer.val_every=1"]
-
-
-def refused(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail, and return its message after checking that it is short and clear."""
-    assert main(arguments) == code
-    message = capsys.readouterr().err
-    assert message.startswith("error: ")
-    assert "Traceback" not in message
-    return message
+Refused = Callable[[list[str], int], str]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -121,8 +101,8 @@ def test_print_config_prints_and_trains_nothing(tmp_path: Path, capsys: pytest.C
     assert main(["config", "schema"]) == 0
 
 
-def test_config_typo_exits_2(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(["train", "--config", str(trained / "config.yaml"), "model.atention.type=scse"], 2, capsys)
+def test_config_typo_exits_2(trained: Path, refused: Refused) -> None:
+    message = refused(["train", "--config", str(trained / "config.yaml"), "model.atention.type=scse"], 2)
     assert "unknown key `model.atention`; did you mean `attention`?" in message
 
 
@@ -136,10 +116,10 @@ def test_config_typo_exits_2(trained: Path, capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_config_check_looks_at_card_loss_and_network(
-    override: str, part: str, capsys: pytest.CaptureFixture[str]
+    override: str, part: str, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quickstart = str(ROOT / "configs" / "quickstart.yaml")
-    assert part in refused(["config", "check", quickstart, override], 2, capsys)
+    assert part in refused(["config", "check", quickstart, override], 2)
     assert main(["config", "check", quickstart]) == 0
     assert "classes: [background, round, elongated]" in capsys.readouterr().out
 
@@ -156,8 +136,8 @@ def test_config_check_looks_at_card_loss_and_network(
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
-def test_wrong_usage_exits_2(arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert part in refused(arguments, 2, capsys)
+def test_wrong_usage_exits_2(arguments: list[str], part: str, refused: Refused) -> None:
+    assert part in refused(arguments, 2)
 
 
 def test_unknown_argument_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,48 +147,48 @@ def test_unknown_argument_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown argument `--confg`" in capsys.readouterr().err
 
 
-def test_missing_folder_exits_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_folder_exits_3(tmp_path: Path, refused: Refused) -> None:
     arguments = ["train", "--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks")]
-    assert "does not exist" in refused(arguments, 3, capsys)
+    assert "does not exist" in refused(arguments, 3)
 
 
-def test_files_that_do_not_pair_exit_3(discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_do_not_pair_exit_3(discs: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "masks").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "masks" / "other.png")
-    message = refused(["train", "--images", str(discs / "images"), "--masks", str(tmp_path / "masks")], 3, capsys)
+    message = refused(["train", "--images", str(discs / "images"), "--masks", str(tmp_path / "masks")], 3)
     assert "images and masks do not pair" in message
 
 
 def test_undeclared_mask_value_exits_3_with_the_line_to_write(
-    discs: Path, tmp_path: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+    discs: Path, tmp_path: Path, tiny: list[str], refused: Refused
 ) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("seed: 0\n")
     arguments = [text for text in tiny if "encoding" not in text]
-    message = refused(["train", "--config", str(config), "--out", str(tmp_path / "run"), *arguments], 3, capsys)
+    message = refused(["train", "--config", str(config), "--out", str(tmp_path / "run"), *arguments], 3)
     assert "undeclared mask value 255" in message
     assert "`data.mask.values: {0: 0, 255: 1}`" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_checkpoint_of_another_model_exits_6(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoint_of_another_model_exits_6(trained: Path, tmp_path: Path, refused: Refused) -> None:
     state, _ = checkpoint.load(trained / checkpoint.BEST)
     state["config"]["model"]["attention"]["type"] = "none"
     file = tmp_path / "other.ckpt"
     checkpoint.save(file, state)
-    message = refused(["evaluate", str(file)], 6, capsys)
+    message = refused(["evaluate", str(file)], 6)
     assert "made by another model" in message
 
 
-def test_damaged_checkpoint_exits_6(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_checkpoint_exits_6(trained: Path, tmp_path: Path, refused: Refused) -> None:
     file = tmp_path / "cut.ckpt"
     file.write_bytes((trained / checkpoint.BEST).read_bytes()[:1000])
-    assert "cut short" in refused(["evaluate", str(file)], 6, capsys)
-    assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path)], 6, capsys)
+    assert "cut short" in refused(["evaluate", str(file)], 6)
+    assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path)], 6)
 
 
-def test_evaluation_refuses_to_change_the_network(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(["evaluate", str(trained), "trainer.crop=64"], 2, capsys)
+def test_evaluation_refuses_to_change_the_network(trained: Path, refused: Refused) -> None:
+    message = refused(["evaluate", str(trained), "trainer.crop=64"], 2)
     assert "It would describe another network or other truth" in message
 
 
@@ -286,98 +266,3 @@ def test_two_processes_train_together_and_count_each_image_once(tiny: list[str],
     alone = json.loads((folder / "evaluation" / "val" / "results.json").read_text())
     assert alone["confusion"] == both["confusion"]
     assert alone["scores"]["dice_per_image"]["foreground"] == pytest.approx(max(logged), abs=1e-6)
-
-
-def test_explain_draws_a_page_per_image_and_the_report_shows_the_gates(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    assert main(["evaluate", str(run)]) == 0
-    report = run / "evaluation" / "test" / "report.html"
-    assert "after <code>seg-scse explain RUN --split test</code>" in report.read_text()
-    capsys.readouterr()
-    assert main(["explain", str(run), "--count", "3"]) == 0
-    printed = capsys.readouterr().out
-    folder = run / "explain" / "test"
-    files = ["pages/0.png", "pages/1.png", "pages/2.png", "profile.png", "explain.html"]
-    assert [line.removeprefix("written: ") for line in printed.splitlines() if line.startswith("written: ")] == [
-        *(str(folder / name) for name in files), str(report),
-    ]  # fmt: skip
-    assert all((folder / name).exists() for name in files)
-    content = json.loads((folder / "explain.json").read_text())
-    assert [page["kind"] for page in content["pages"]] == ["worst", "median", "best"]
-    assert "decoder.5  scse      spatial      8" in printed
-    assert "decoder.5" in report.read_text()
-    assert "other weights" not in report.read_text()
-
-
-def test_explain_takes_ids_files_and_overrides_in_any_order(
-    trained: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "odd <b>$\\x$.png"
-    shutil.copy(discs / "images" / "s00.png", file)
-    capsys.readouterr()
-    named = ["--images", "s01", str(file), "trainer.device=cpu"]
-    assert main(["explain", str(trained), "--out", str(tmp_path / "out"), "--limit", "0", "--json", *named]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert [page["id"] for page in result["pages"]] == ["s01", str(file)]
-    assert result["study"] is None
-    assert "odd &lt;b&gt;$" in (tmp_path / "out" / "explain.html").read_text()
-    assert result["written"][-1] == str(tmp_path / "out" / "explain.html")
-
-
-def test_explain_refuses_what_it_cannot_do(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    message = refused(["explain", str(trained), "--images", "s01.png"], 2, capsys)
-    assert "neither a sample id of the run nor an image file; did you mean `s01`?" in message
-    message = refused(["explain", str(trained), "--intervene", "--count", "2"], 2, capsys)
-    assert "--intervene scores the images of a split: leave out --images, --count and --out." in message
-    message = refused(["explain", str(trained), "--sites", "decoder.1"], 2, capsys)
-    assert "--sites chooses the gates that --intervene replaces" in message
-    message = refused(["explain", str(trained), "--intervene", "--sites", "decoder.9", "trainer.device=cpu"], 2, capsys)
-    assert "decoder.9" in message
-    message = refused(["explain", str(trained / checkpoint.BEST), "--checkpoint", "last"], 2, capsys)
-    assert "--checkpoint chooses one of a run folder" in message
-    assert "no checkpoints/best.ckpt" in refused(["explain", str(tmp_path)], 6, capsys)
-    (tmp_path / "a.png").write_bytes(b"no image")
-    arguments = ["explain", str(trained), "--images", str(tmp_path / "a.png"), "--limit", "0"]
-    assert "a.png" in refused([*arguments, "--out", str(tmp_path / "out")], 3, capsys)
-
-
-@pytest.mark.parametrize(("option", "value"), [("--count", "0"), ("--limit", "-1"), ("--limit", "x")])
-def test_explain_refuses_numbers_without_a_meaning(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["explain", "run", option, value])
-    assert caught.value.code == 2
-    assert option in capsys.readouterr().err
-
-
-def test_explain_of_a_run_without_gates_exits_2(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state, _ = checkpoint.load(trained / checkpoint.BEST)
-    state["config"]["model"]["attention"]["type"] = "none"
-    state["model"] = {key: value for key, value in state["model"].items() if not key.startswith("gates.")}
-    checkpoint.save(tmp_path / "plain.ckpt", state)
-    assert "has no gates to explain" in refused(["explain", str(tmp_path / "plain.ckpt")], 2, capsys)
-
-
-def test_interventions_are_printed_drawn_and_put_into_both_pages(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    assert main(["evaluate", str(run)]) == 0
-    assert main(["explain", str(run), "--images", "s00", "--limit", "0"]) == 0
-    capsys.readouterr()
-    assert main(["explain", str(run), "--intervene", "--limit", "2"]) == 0
-    printed = capsys.readouterr().out
-    folder = run / "explain" / "interventions-test"
-    pages = [run / "explain" / "test" / "explain.html", run / "evaluation" / "test" / "report.html"]
-    assert [line for line in printed.splitlines() if line.startswith("written: ")] == [
-        f"written: {path}" for path in (folder / "interventions.png", *pages)
-    ]
-    assert "decoder.1" in printed
-    for page in pages:
-        assert "Interventions" in page.read_text()
-        assert "Change of the score when gates are replaced" in page.read_text()

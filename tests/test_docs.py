@@ -35,6 +35,13 @@ def test_each_python_example_of_the_attention_page_runs_by_itself(number: int) -
         assert max(names["losses"].values()) < 0.6
 
 
+def test_the_python_example_of_the_performance_page_runs() -> None:
+    (code,) = python_examples(ROOT / "docs" / "performance.md")
+    names: dict[str, Any] = {}
+    exec(compile(code, "performance.md", "exec"), names)
+    assert all(gate._compiled_call_impl is not None for gate in names["model"].gates.values())
+
+
 @pytest.mark.parametrize("name", ["SCSE", "attach_attention", "build_model", "recalibrate"])
 def test_each_public_name_has_an_example(name: str) -> None:
     code = "\n".join(python_examples(ROOT / "docs" / "attention.md"))
@@ -43,7 +50,7 @@ def test_each_public_name_has_an_example(name: str) -> None:
 
 
 def test_the_python_example_of_the_readme_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = python_examples(ROOT / "README.md")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert len(names["resnet"].gates) == 8

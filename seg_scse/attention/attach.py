@@ -4,6 +4,7 @@ A gate is applied by a hook on one of the host's modules. The gates' parameters 
 that its state dict keeps every key it had and gains only keys that start with `gates.`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -192,9 +193,28 @@ def _refuse(sites: Sequence[Site], reasons: dict[str, str]) -> None:
 def _built(gate: Callable[..., nn.Module], site: Site, channels: tuple[int, ...]) -> nn.Module:
     """Build the gate of one site; an error says which."""
     try:
-        return gate(*channels)
+        built = gate(*channels)
+        if not isinstance(built, nn.Module):
+            raise ConfigError(f"`gate` returned a {type(built).__name__} and no module.")
     except ConfigError as error:
         raise ConfigError(f"site `{site.name}` ({channels[0]} channels): {error}") from error
+    return built
+
+
+def _probed(site: Site, probe: Tensor) -> Callable[..., Tensor]:
+    """Return a hook for the gate of a site that adds a probe to its output and refuses one of another shape."""
+
+    def hook(_gate: nn.Module, args: tuple[Tensor, ...], y: object) -> Tensor:
+        x = args[0]
+        if not isinstance(y, Tensor) or y.shape != x.shape:
+            result = f"one of {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise ConfigError(
+                f"site `{site.name}` ({site.where} of `{site.module}`): its gate turns a map of shape "
+                f"{tuple(x.shape)} into {result}, but a gate must keep the shape."
+            )
+        return y + probe.to(y)
+
+    return hook
 
 
 def _without_influence(model: nn.Module, gates: GateSet, example: Tensor) -> list[str]:
@@ -205,11 +225,23 @@ def _without_influence(model: nn.Module, gates: GateSet, example: Tensor) -> lis
     with ExitStack() as stack:
         for key, gate in gates.items():
             # Not the parameters alone: some gates have none.
-            stack.callback(gate.register_forward_hook(lambda _gate, _args, y, key=key: y + probes[key].to(y)).remove)
+            stack.callback(gate.register_forward_hook(_probed(gates.sites[key], probes[key])).remove)
         stack.enter_context(undisturbed(model))
         stack.enter_context(torch.enable_grad())
         answers = reached(total(model(example)), [target for _, target in targets])
     return [key for (key, _), answer in zip(targets, answers, strict=True) if not answer]
+
+
+def _check_names(sites: Sequence[Site], gates: GateSet) -> None:
+    """Refuse names that cannot be told apart in the state dict, or that a `GateSet` has another use for."""
+    count = Counter(site.key for site in sites)
+    if len(count) < len(sites):
+        same = ", ".join(f"`{site.name}`" for site in sites if count[site.key] > 1)
+        raise ConfigError(
+            f"two sites share a name, whose dots become `_` in the state dict: {same}. Attach one of them only."
+        )
+    taken = "has the name of an attribute of `GateSet`: use `attach_gates` with a `Site` of another name"
+    _refuse(sites, {site.name: taken for site in sites if hasattr(gates, site.key)})
 
 
 def attach_gates(model: nn.Module, sites: Sequence[Site], gate: Callable[..., nn.Module], example: Tensor) -> GateSet:
@@ -223,28 +255,36 @@ def attach_gates(model: nn.Module, sites: Sequence[Site], gate: Callable[..., nn
         model: any network.
         sites: places with different names; each must be passed exactly once in a forward pass.
         gate: builds a gate for a number of channels, for instance `functools.partial(build_gate, config)`; at sites
-            with a signal it is called with the channels of both maps, and the gate with both maps.
-        example: an input that `model` accepts, such as (1, 3, 64, 64) float32.
+            with a signal it is called with the channels of both maps, and the gate with both maps. The gate must keep
+            the shape of its (first) map.
+        example: an input that `model` accepts, such as (1, 3, 64, 64) float32; tokens may be integers. The gates get
+            its device and dtype, or, where it holds no floats, those of the model's parameters.
 
     Returns:
         The gates, which are also `model.gates`.
 
     Raises:
         ConfigError: a site does not exist, carries no feature map, is not passed exactly once, or does not influence
-            the output; a gate cannot be built for its channels; `model` already has a child named `gates`; or two
-            sites share a name.
+            the output; `gate` is a module and no function; a gate cannot be built for its channels or changes the
+            shape of its map; the output holds no float tensor; `model` already has a child named `gates`; two sites
+            share a name, or one has that of an attribute of `GateSet`.
     """
+    if isinstance(gate, nn.Module):
+        raise ConfigError(
+            f"`gate` is a module, {type(gate).__name__}, but each site needs one of its own: give a function from "
+            "channels to a module."
+        )
     if hasattr(model, PREFIX):
         raise ConfigError(f"the network already has an attribute `{PREFIX}`: gates can be attached once.")
-    if len({site.key for site in sites}) < len(sites):
-        raise ConfigError(f"two sites share a name: {[site.name for site in sites]}.")
+    gates = GateSet()
+    _check_names(sites, gates)
     paths = dict(model.named_modules())
     _refuse(sites, {site.name: "does not exist in this network" for site in sites if site.module not in paths})
-    gates = GateSet()
     for site, channels in zip(sites, _measure(model, sites, example), strict=True):
         gates[site.key] = _built(gate, site, channels)
         gates.sites[site.key] = site
-    model.add_module(PREFIX, gates.to(example))
+    like = example if example.is_floating_point() else next(model.parameters())
+    model.add_module(PREFIX, gates.to(like))
     handles = [_GateHook(site, gates).register(model) for site in sites]
     try:
         dead = _without_influence(model, gates, example)

@@ -5,12 +5,17 @@ and stay what they were; compiling the gates alone saves most of what they cost.
 its graph contains the gates.
 """
 
+import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from seg_scse.attention.attach import PREFIX, GateSet
 from seg_scse.errors import ConfigError
+
+SHAPES = 64
+"""Shapes, memory formats and modes that a gate is compiled for; further ones run in eager mode, and torch warns."""
 
 
 def compile_gates(model: nn.Module, **options: Any) -> nn.Module:  # noqa: ANN401 - the options of torch.compile
@@ -37,5 +42,18 @@ def compile_gates(model: nn.Module, **options: Any) -> nn.Module:  # noqa: ANN40
             "by attach_attention or `model.attention.type`."
         )
     for gate in gates.values():
-        gate.compile(**({"dynamic": False} | options))
+        gate.compile(**(_own_graphs(len(gates)) | options))
     return model
+
+
+def _own_graphs(gates: int) -> dict[str, Any]:
+    """Return options by which each gate has graphs of its own for its shapes, and allow that many.
+
+    All gates run the same code, for which torch by default keeps 8 graphs in all: every further shape would silently
+    run in eager mode.
+    """
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+        return {"dynamic": False, "isolate_recompiles": True, "recompile_limit": SHAPES}
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, gates * SHAPES)
+    return {"dynamic": False}

@@ -45,7 +45,7 @@ class PositionAttention(nn.Module):
 
     kind = "dual_position"
 
-    def __init__(self, channels: int, reduction: int = 8, min_width: int = 0) -> None:
+    def __init__(self, channels: int, reduction: int, min_width: int) -> None:
         super().__init__()
         self.channels = channels
         self.hidden = hidden_units(channels, reduction, min_width)

@@ -23,6 +23,7 @@ from seg_scse.attention.pieces import Piece, by_pixel, laid_out, project, sweep,
 from seg_scse.attention.reference import (
     FACTORS,
     ChannelWeights,
+    Gates,
     Recipe,
     SpatialWeights,
     activate,
@@ -53,7 +54,7 @@ _Kept = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 def supports(x: Tensor, recipe: Recipe) -> bool:
     """Tell whether `scse_eager` computes a recipe: any but `concat` and channel gates that look at maxima."""
-    return recipe.merge != "concat" and recipe.squeeze == "avg" and x.numel() > 0
+    return recipe.merge in FACTORS and recipe.squeeze == "avg" and x.numel() > 0
 
 
 def scse_eager(x: Tensor, channel: ChannelWeights | None, spatial: SpatialWeights | None, recipe: Recipe) -> Tensor:
@@ -73,9 +74,48 @@ def scse_eager(x: Tensor, channel: ChannelWeights | None, spatial: SpatialWeight
     """
     if channel is None or spatial is None:
         recipe = recipe._replace(merge="add")  # with a gate of 0
-    x = laid_out(x, channels_last=x.stride(1) == 1 and not x.is_contiguous())
-    y: Tensor = _Block.apply(x, recipe, *(channel or (None,) * 4), *(spatial or (None,) * 2))
+    y: Tensor = _Block.apply(_dense(x), recipe, *_flat(channel, spatial))
     return y
+
+
+def gates_eager(x: Tensor, channel: ChannelWeights | None, spatial: SpatialWeights | None, recipe: Recipe) -> Gates:
+    """Compute the gates that `scse_eager` applies, without a graph; arguments as there."""
+    with full_precision(x):
+        state = _gates(by_pixel(_dense(x)), *_widened_weights(x, _flat(channel, spatial)), recipe)
+    return Gates(
+        None if channel is None else state.channel.view(*x.shape[:2], *(1 for _ in x.shape[2:])),
+        None if spatial is None else state.spatial.view(x.shape[0], 1, *x.shape[2:]),
+    )
+
+
+def recalibrate_eager(x: Tensor, gates: Gates, recipe: Recipe) -> Tensor:
+    """Apply gates as `scse_eager` applies its own, without a graph; a gate that is absent is 0 in the sum."""
+    if gates.channel is None or gates.spatial is None:
+        recipe = recipe._replace(merge="add")
+    x = _dense(x)
+    zero = x.new_zeros(1, 1, 1, dtype=wide(x))
+    channel = zero.expand(len(x), 1, x.shape[1]) if gates.channel is None else gates.channel.flatten(1).unsqueeze(1)
+    pixels = x[0, 0].numel()
+    spatial = zero.expand(len(x), pixels, 1) if gates.spatial is None else gates.spatial.flatten(2).transpose(1, 2)
+    y = torch.empty_like(x)
+    _apply(by_pixel(x), _State(zero, zero, channel.to(zero.dtype), spatial.to(zero.dtype)), recipe, by_pixel(y))
+    return y
+
+
+def _dense(x: Tensor) -> Tensor:
+    return laid_out(x, channels_last=x.stride(1) == 1 and not x.is_contiguous())
+
+
+def _flat(channel: ChannelWeights | None, spatial: SpatialWeights | None) -> tuple[Tensor | None, ...]:
+    """Return the weights of the two gates as the arguments of `_Block`."""
+    return *(channel or (None,) * 4), *(spatial or (None,) * 2)
+
+
+def _widened_weights(
+    x: Tensor, weights: Sequence[Tensor | None]
+) -> tuple[ChannelWeights | None, SpatialWeights | None]:
+    """Return the weights of the two gates in the dtype in which x is summed."""
+    return _unpack([None if weight is None else weight.to(wide(x)) for weight in weights])
 
 
 def _unpack(weights: Sequence[Tensor | None]) -> tuple[ChannelWeights | None, SpatialWeights | None]:
@@ -93,7 +133,7 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, recipe: Recipe, *weights: Tensor | None) -> Tensor:  # noqa: ANN401 - torch's context
         with full_precision(x):
-            channel, spatial = _unpack([None if weight is None else weight.to(wide(x)) for weight in weights])
+            channel, spatial = _widened_weights(x, weights)
             state = _gates(by_pixel(x), channel, spatial, recipe)
             y = torch.empty_like(x)
             _apply(by_pixel(x), state, recipe, by_pixel(y))
@@ -105,12 +145,13 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's context
-        x, *weights = ctx.saved_tensors[:7]
+        x, *tensors = ctx.saved_tensors  # once: under gradient checkpointing a second look is refused
+        weights, kept = tensors[:6], tensors[6:]
         if torch.is_grad_enabled():  # a gradient of this gradient will be asked for
             return _differentiable_backward(x, weights, ctx.recipe, g)
         with full_precision(x):
             widened = [None if weight is None else weight.to(wide(x)) for weight in weights]
-            gx, gradients = _backward(x, widened, ctx.saved_tensors[7:], ctx.recipe, g)
+            gx, gradients = _backward(x, widened, kept, ctx.recipe, g)
         pairs = zip(gradients, weights, strict=True)
         return gx, None, *(None if weight is None else gradient.to(weight.dtype) for gradient, weight in pairs)
 

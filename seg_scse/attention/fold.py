@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from seg_scse.attention.attach import PREFIX, GateSet, SiteHook
 from seg_scse.attention.functional import Gates
-from seg_scse.attention.probe import Separable, apply_gates, constant, gates_by_site
+from seg_scse.attention.probe import Separable, apply_gates, constant, gates_by_site, kind_of
 from seg_scse.attention.trace import tensors_in, undisturbed
 from seg_scse.errors import ConfigError, numbered
 
@@ -133,7 +133,7 @@ def _freeze(trial: nn.Module, means: Mapping[str, Gates]) -> dict[str, _Scale]:
     factors = {site: _factor(gates[site], values) for site, values in means.items()}
     _refuse(
         [
-            f"`{site}`: a constant gate of this kind ({gates[site].kind}) is not one factor per channel"
+            f"`{site}`: a constant gate of this kind ({kind_of(gates[site])}) is not one factor per channel"
             for site, factor in factors.items()
             if factor is None
         ]

@@ -4,7 +4,7 @@ The state dict of a block has the keys `channel.squeeze.*`, `channel.excite.*`, 
 `fuse.*`; weights are matrices, so that one set of weights serves maps with one, two and three spatial dimensions.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from seg_scse.attention.functional import (
     recalibrate,
     scse,
 )
-from seg_scse.config.loading import nearest
+from seg_scse.config.loading import require_known
 from seg_scse.errors import ConfigError
 
 Init = Literal["default", "identity"]
@@ -46,12 +46,9 @@ def hidden_units(channels: int, reduction: int, min_width: int) -> int:
     return hidden
 
 
-def _require_known(name: str, value: object, kind: object) -> None:
-    """Refuse a value that is not one of a Literal type's."""
-    known = get_args(kind)
-    if value not in known:
-        hint = nearest(str(value), known) or "."
-        raise ConfigError(f"`{name}`={value!r} is not known{hint} Known: {', '.join(known)}.")
+def _refuse_ignored(name: str, value: object, default: object, needed: bool, what: str) -> None:
+    if value != default and not needed:
+        raise ConfigError(f"`{name}`={value!r} has no meaning without {what}: leave it out.")
 
 
 def _zero(layer: nn.Linear) -> None:
@@ -145,11 +142,18 @@ class SCSE(nn.Module):
         super().__init__()
         if not (channel or spatial):
             raise ConfigError("a block with `channel`=False and `spatial`=False has no gate: set one of them to True.")
-        _require_known("merge", merge, Merge)
-        _require_known("squeeze", squeeze, Squeeze)
-        _require_known("gate", gate, Activation)
-        _require_known("init", init, Init)
+        require_known("merge", merge, Merge)
+        require_known("squeeze", squeeze, Squeeze)
+        require_known("gate", gate, Activation)
+        require_known("init", init, Init)
         both = channel and spatial
+        _refuse_ignored("merge", merge, "add", needed=both, what="two gates")
+        for name, value, default in (
+            ("reduction", reduction, 2),
+            ("squeeze", squeeze, "avg"),
+            ("min_width", min_width, 0),
+        ):
+            _refuse_ignored(name, value, default, needed=channel, what="a channel gate")
         self.channels = channels
         self.kind = "scse" if both else "cse" if channel else "sse"
         self.hidden = hidden_units(channels, reduction, min_width) if channel else 0
@@ -192,5 +196,6 @@ class SCSE(nn.Module):
     def _fused(self, y: Tensor) -> Tensor:
         if self.fuse is None:
             return y
-        weight = self.fuse.weight.view(*self.fuse.weight.shape, *(1 for _ in y.shape[2:]))
-        return (F.conv1d, F.conv2d, F.conv3d)[y.dim() - 3](y, weight, self.fuse.bias)
+        weight = self.fuse.weight.view(*self.fuse.weight.shape, *(1 for _ in y.shape[2:])).to(y.dtype)
+        bias = None if self.fuse.bias is None else self.fuse.bias.to(y.dtype)
+        return (F.conv1d, F.conv2d, F.conv3d)[y.dim() - 3](y, weight, bias)

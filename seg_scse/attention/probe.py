@@ -59,6 +59,11 @@ class Recording:
     y: Tensor
 
 
+def kind_of(gate: nn.Module) -> str:
+    """Return the name of a gate's kind; for one that is not of this package, that of its class."""
+    return str(getattr(gate, "kind", type(gate).__name__))
+
+
 def gates_by_site(model: nn.Module) -> dict[str, nn.Module]:
     """Return the gates of a network by the names of their sites, such as `decoder.1`, in the order of attachment.
 
@@ -140,8 +145,8 @@ def replaced(model: nn.Module, replacements: Mapping[str, Replacement]) -> Itera
             raise ConfigError(f"there is no gate on site `{site}`. Sites with gates: {', '.join(gates)}.")
         if replacement != "identity" and not isinstance(gates[site], Separable):
             raise ConfigError(
-                f"the gate on site `{site}` ({gates[site].kind}) has no channel or spatial gate by itself that could "
-                "be replaced: only `identity` is possible there."
+                f"the gate on site `{site}` ({kind_of(gates[site])}) has no channel or spatial gate by itself that "
+                "could be replaced: only `identity` is possible there."
             )
 
     def hook(replacement: Replacement) -> Callable[..., Tensor]:

@@ -47,8 +47,9 @@ class SelectiveKernelConv(nn.Module):
         out_channels: int,
         stride: int = 1,
         dilation: int = 1,
-        reduction: int = 16,
-        min_width: int = 32,
+        *,
+        reduction: int,
+        min_width: int,
     ) -> None:
         from timm.layers import SelectiveKernel  # slower to import than torch, and most networks have none
 
@@ -142,6 +143,11 @@ def _selective(conv: nn.Module, config: GateConfig) -> SelectiveKernelConv:
     """Build the block that takes the place of a convolution."""
     assert isinstance(conv, nn.Conv2d)
     block = SelectiveKernelConv(
-        conv.in_channels, conv.out_channels, conv.stride[0], conv.dilation[0], config.reduction, config.min_width
+        conv.in_channels,
+        conv.out_channels,
+        conv.stride[0],
+        conv.dilation[0],
+        reduction=config.reduction,
+        min_width=config.min_width,
     )
     return block.to(conv.weight.device, conv.weight.dtype).train(conv.training)

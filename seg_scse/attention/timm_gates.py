@@ -97,7 +97,7 @@ class CBAM(_TimmGate):
 
     kind = "cbam"
 
-    def __init__(self, channels: int, reduction: int = 16, min_width: int = 0) -> None:
+    def __init__(self, channels: int, reduction: int, min_width: int) -> None:
         super().__init__(channels, hidden_units(channels, reduction, min_width))
 
 
@@ -123,7 +123,7 @@ class GlobalContext(_TimmGate):
 
     kind = "gc"
 
-    def __init__(self, channels: int, reduction: int = 16, min_width: int = 0) -> None:
+    def __init__(self, channels: int, reduction: int, min_width: int) -> None:
         hidden = hidden_units(channels, reduction, min_width)
         if hidden == 1:
             raise ConfigError(
@@ -155,5 +155,5 @@ class CoordinateAttention(_TimmGate):
 
     kind = "coord"
 
-    def __init__(self, channels: int, reduction: int = 32, min_width: int = 8) -> None:
+    def __init__(self, channels: int, reduction: int, min_width: int) -> None:
         super().__init__(channels, hidden_units(channels, reduction, min_width))

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seg_scse.errors import ConfigError
+
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
@@ -39,13 +41,27 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 
 def differentiable(example: Tensor) -> Tensor:
-    """Return a copy of an input that gradients flow to, so that also a network with frozen weights leaves a graph."""
+    """Return a copy of an input that gradients flow to, so that also a network with frozen weights leaves a graph.
+
+    Gradients flow to floats only: of an input of integers, such as tokens, a plain copy is returned.
+    """
+    if not example.is_floating_point():
+        return example.clone()
     return example.detach().requires_grad_() * 1  # not a leaf: the network may change it in place
 
 
 def total(value: object) -> Tensor:
-    """Add up all float elements of a forward pass's result, as the start of a backward pass."""
+    """Add up all float elements of a forward pass's result, as the start of a backward pass.
+
+    Raises:
+        ConfigError: there is no float tensor in it.
+    """
     sums = [tensor.float().sum() for tensor in tensors_in(value) if tensor.is_floating_point()]
+    if not sums:
+        raise ConfigError(
+            f"the network returns a {type(value).__name__} without a float tensor, from which no gradient can start: "
+            "let its forward return a float tensor, such as logits, or a list, tuple or dict that holds one."
+        )
     return torch.stack(sums).sum()
 
 

@@ -96,13 +96,30 @@ def _evaluate_run(run: Path, split: str, which: str, overrides: Sequence[str], n
 
 def explain(options: argparse.Namespace) -> Result:
     """Show what the gates of a run do, or replace them and score the change."""
+    _check_explain(options)
+    from seg_scse import distributed
+
+    with distributed.process_group():
+        if options.intervene:
+            return _intervene(options)
+        if distributed.world_size() > 1:
+            rule = f"explain without --intervene works in one process, not in {distributed.world_size()}"
+            raise ConfigError(f"{rule}: start it without torchrun.")
+        return _explain(options)
+
+
+def _check_explain(options: argparse.Namespace) -> None:
     if options.run.is_file() and options.checkpoint:
         raise ConfigError(f"{options.run} is a checkpoint file: --checkpoint chooses one of a run folder.")
-    if options.intervene:
-        return _intervene(options)
-    if options.sites:
+    if options.intervene and (options.images or options.count or options.out):
+        raise ConfigError("--intervene scores the images of a split: leave out --images, --count and --out.")
+    if options.sites and not options.intervene:
         raise ConfigError("--sites chooses the gates that --intervene replaces: give both, or leave it out.")
+    if options.images and options.count:
+        raise ConfigError("--count chooses images where --images names none: leave one of the two out.")
 
+
+def _explain(options: argparse.Namespace) -> Result:
     from seg_scse.evaluation import explain as looking
     from seg_scse.report.explanations import explanation_table, write_explanation
 
@@ -124,9 +141,6 @@ def explain(options: argparse.Namespace) -> Result:
 
 
 def _intervene(options: argparse.Namespace) -> Result:
-    if options.images or options.count or options.out:
-        raise ConfigError("--intervene scores the images of a split: leave out --images, --count and --out.")
-
     from seg_scse.evaluation.intervene import intervene
     from seg_scse.report import explanations, interventions
 

@@ -5,7 +5,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -138,6 +138,18 @@ def problem_of(error: ErrorDetails, root: type[Strict] = Config, prefix: KeyPath
     rule = error["msg"].replace("Input should be", "must be")
     hint = nearest(str(error["input"]), (error.get("ctx") or {}).get("expected", "").replace("'", "").split(", "))
     return f"{key} = {error['input']!r}: {rule[0].lower()}{rule[1:]}{hint if 'literal' in error['type'] else ''}"
+
+
+def require_known(name: str, value: object, kind: object) -> None:
+    """Refuse a value that is not one of a Literal type's.
+
+    Raises:
+        ConfigError: names the value, the nearest known one and all of them.
+    """
+    known = get_args(kind)
+    if value not in known:
+        hint = nearest(str(value), known) or "."
+        raise ConfigError(f"`{name}`={value!r} is not known{hint} Known: {', '.join(known)}.")
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:

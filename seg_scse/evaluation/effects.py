@@ -16,6 +16,8 @@ Cell = tuple[str, str]
 UNTOUCHED: Cell = (ALL, "untouched")
 RESAMPLES = 10_000
 LEVEL = 0.95
+LEAST_UNITS = 20
+"""Fewest independent units for a verdict: of fewer, the interval is too narrow, and rare failures are absent."""
 
 
 def verdict(change: Interval, margin: float) -> str:
@@ -23,9 +25,9 @@ def verdict(change: Interval, margin: float) -> str:
 
     `free to fold`: the interval lies within the margin, so that a constant does as well (equivalence by interval; it
     comes first: a change can be certain and too small to matter); `earns its place`: the interval lies below 0;
-    `better frozen`: above 0; otherwise `undecided`.
+    `better frozen`: above 0; otherwise, and always with fewer than `LEAST_UNITS` units, `undecided`.
     """
-    if change.low is None or change.high is None:
+    if change.low is None or change.high is None or change.n < LEAST_UNITS:
         return "undecided"
     if -margin <= change.low and change.high <= margin:
         return "free to fold"
@@ -78,9 +80,11 @@ class Effects:
         cells = [(name, intervention) for intervention in INTERVENTIONS if (name, intervention) in self.tables]
         changes = {cell: self.change(cell) for cell in cells}
         mean = changes.get((name, "mean"))
+        few = mean is not None and mean.n < LEAST_UNITS
         return {
             "site": name,
             "kind": kind,
             "interventions": {cell[1]: {**self.averages(cell), "change": asdict(changes[cell])} for cell in cells},
             "verdict": None if mean is None else verdict(mean, self.margin),
+            "reason": f"fewer than {LEAST_UNITS} {'images' if self.groups is None else 'groups'}" if few else "",
         }

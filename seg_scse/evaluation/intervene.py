@@ -170,7 +170,7 @@ class Study:
         todo = distributed.from_main([cell for cell in paths if not paths[cell].exists()])
         if distributed.is_main():
             for old in store.parent.glob("*"):
-                if old != store:
+                if old != store and old.is_dir():
                     shutil.rmtree(old)
         means = self.means() if any(kind == "mean" for _, kind in todo) else {}
         for cell in todo:
@@ -215,7 +215,7 @@ class Study:
 def _results(study: Study, effects: Effects) -> dict[str, Any]:
     loaded = study.loaded
     gates = probe.gates_by_site(study.predictor.model)
-    kinds = {site: str(gate.kind) for site, gate in gates.items()} | {ALL: f"{len(gates)} gates"}
+    kinds = {site: probe.kind_of(gate) for site, gate in gates.items()} | {ALL: f"{len(gates)} gates"}
     rows = dict.fromkeys(row for row, kind in effects.tables if (row, kind) != UNTOUCHED)
     return {
         "format": 1,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seg_scse.attention import probe
+from seg_scse.attention.trace import undisturbed
 from seg_scse.inference.predictor import Predictor, autocast
 
 Map = NDArray[np.float32]
@@ -148,15 +149,12 @@ def class_activation(predictor: Predictor, seen: Observation, label: int) -> dic
     maps: dict[str, Tensor] = {}
     gates = probe.gates_by_site(predictor.model)
     handles = [gate.register_forward_pre_hook(partial(_note, maps, site)) for site, gate in gates.items()]
-    training = predictor.model.training
     try:
-        predictor.model.eval()
-        with torch.enable_grad(), autocast(predictor.device, predictor.precision):
+        with undisturbed(predictor.model), torch.enable_grad(), autocast(predictor.device, predictor.precision):
             logits = predictor.model(seen.network_input.clone())  # made in inference mode, which autograd refuses
         chosen = logits[0, 0 if logits.shape[1] == 1 else label].float()
         gradients = torch.autograd.grad(chosen[_region(seen, label, chosen)].sum(), list(maps.values()))
     finally:
-        predictor.model.train(training)
         for handle in handles:
             handle.remove()
     activations = map(_weighted, maps.values(), gradients)

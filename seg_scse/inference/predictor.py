@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
 from seg_scse.inference.tiles import blend_window, tile_starts
 
@@ -24,14 +25,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the network into evaluation mode without gradients, and back into its previous mode at the end."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
+    """Put the network into evaluation mode without gradients, and each module back into its own mode at the end."""
+    with undisturbed(model), torch.inference_mode():
+        yield
 
 
 @dataclass(frozen=True)

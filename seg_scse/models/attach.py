@@ -13,10 +13,9 @@ from seg_scse.attention.registry import GATES, NEEDS_SIGNAL, build_gate
 from seg_scse.attention.selective import replace_convolutions
 from seg_scse.attention.trace import undisturbed
 from seg_scse.config.attention import PRESETS, REFUSED, AttentionConfig, GateConfig
-from seg_scse.config.loading import nearest, problem_of
+from seg_scse.config.loading import nearest, problem_of, require_known
 from seg_scse.errors import ConfigError, numbered
-from seg_scse.models.paths import matching
-from seg_scse.models.resolve import resolve_sites
+from seg_scse.models.resolve import resolve_convolutions, resolve_sites
 
 PROBE_SIDES = (64, 128, 224, 256, 384, 448, 512)
 """Sides of an input, tried in turn: some networks need more than 64 pixels, and some transformers accept one size."""
@@ -51,10 +50,13 @@ def attach_attention(
             `features.3`.
         gate: a type of `GateConfig`, such as `cse` or `cbam`; a preset (`se`, `paper_miccai`, `paper_tmi`, `smp`: its
             block, not its sites); a `GateConfig`; or a function from a number of channels to a module that maps
-            (N, C, *spatial) to the same shape. `sk` replaces the 3x3 convolutions that module paths name.
+            (N, C, *spatial) to the same shape; `describe_model` calls such a module by its attribute `kind`, or else by
+            its class, and reads its `channels` and `hidden` where they are integers. `sk` replaces the 3x3
+            convolutions that module paths name.
         example: an input that the network accepts; None makes one, see `example_for`.
         layout: position of the channels at module paths: `channels_first` (N, C, *spatial) or `channels_last`
-            (N, *spatial, C), as in many transformers; None finds it out from the layers that make the map.
+            (N, *spatial, C), as in many transformers; None finds it out from the layers that make the map. It has no
+            meaning at other sites, nor for `attention_gate` and `sk`.
         **fields: of `GateConfig`, where `gate` is a name: `reduction=16`, `merge="max"`, `init="identity"`, ... The
             field `gate` (sigmoid or hard_sigmoid) clashes with the argument of this name: give a `GateConfig` for it.
 
@@ -62,14 +64,18 @@ def attach_attention(
         `module`.
 
     Raises:
-        ConfigError: an unknown gate, field or site; a field out of range; a width smaller than the reduction; a site
-            that no feature map passes, or that is passed more than once or has no influence on the output; gates that
+        ConfigError: an unknown gate, field, site or layout; a field out of range; a width smaller than the reduction; a
+            site that no feature map passes, or that is passed more than once or has no influence on the output; a gate
+            that is no function, or that changes the shape of its map; an output without a float tensor; gates that
             are attached already; no `example` could be made. The network is then as it was.
 
     Example:
         >>> model = attach_attention(torchvision.models.resnet18(), sites=["residual"], gate="se")
     """
-    names = (sites,) if isinstance(sites, str) else tuple(sites)
+    names = (sites,) if isinstance(sites, str) else sites
+    _check_names(names)
+    if layout is not None:
+        require_known("layout", layout, Layout)
     config = _gate_config(gate, fields)
     example = example_for(module) if example is None else example
     _attach(module, names, config, example, layout)
@@ -144,6 +150,13 @@ def _first_line(error: Exception | None) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def _check_names(names: object) -> None:
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"`sites` = {names!r} must be a name or a list of names, such as ['decoder', 'layer3.*.bn2']."
+        )
+
+
 def _gate_config(gate: object, fields: dict[str, Any]) -> GateConfig | Callable[[int], nn.Module]:
     """Return the checked configuration of a gate given by name, or the gate as it was given."""
     if not isinstance(gate, str):
@@ -183,7 +196,9 @@ def _attach(
         raise ConfigError("`type` = none is no gate: choose one to attach.")
     if kind == "sk":
         assert isinstance(gate, GateConfig)
-        replace_convolutions(model, [path for name in names for path in matching(model, name)], gate)
+        if layout is not None:
+            raise ConfigError(f"`layout` = {layout} has no meaning for `type` = sk, which replaces convolutions.")
+        replace_convolutions(model, resolve_convolutions(model, names), gate)
         return
     sites = resolve_sites(model, names, example, layout, signal=kind in NEEDS_SIGNAL)
     attach_gates(model, sites, partial(build_gate, gate) if isinstance(gate, GateConfig) else gate, example)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seg_scse import distributed
 from seg_scse.attention.attach import PREFIX, GateSet
+from seg_scse.attention.probe import kind_of
 from seg_scse.attention.selective import replaced_convolutions
 from seg_scse.attention.trace import unreached_parameters
 from seg_scse.config.loading import nearest, problem_of
@@ -74,8 +75,10 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
     Returns:
         `parameters` and `trainable_parameters` (numbers of elements) and `gates`, a list in the order of attachment
-        with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate. The
-        convolutions that `sk` replaced follow, with their path as `site` and `module`.
+        with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate. A module
+        of another kind than this package's gates has its class's name as `type`, and None for `channels` and `hidden`
+        where it has no such number. The convolutions that `sk` replaced follow, with their path as `site` and
+        `module`.
     """
     gates = getattr(model, PREFIX, None)
     found = [(gates.sites[key], gate) for key, gate in gates.items()] if isinstance(gates, GateSet) else []
@@ -93,11 +96,16 @@ def _described(site: str, module: str, gate: nn.Module) -> dict[str, Any]:
     return {
         "site": site,
         "module": module,
-        "type": gate.kind,
-        "channels": gate.channels,
-        "hidden": gate.hidden,
+        "type": kind_of(gate),
+        "channels": _number(gate, "channels"),
+        "hidden": _number(gate, "hidden"),
         "parameters": _size(gate.parameters()),
     }
+
+
+def _number(gate: nn.Module, name: str) -> int | None:
+    value = getattr(gate, name, None)
+    return value if isinstance(value, int) else None  # in a gate of another's making, it can be a layer
 
 
 def _size(parameters: Iterable[nn.Parameter]) -> int:

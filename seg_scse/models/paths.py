@@ -63,19 +63,22 @@ def path_sites(model: nn.Module, patterns: Sequence[str], example: Tensor, layou
         model: any network.
         patterns: module paths with `*`, `?` and `**`, or `residual`.
         example: an input that `model` accepts.
-        layout: position of the channels; None finds it out from the last layer before the site that knows its width.
+        layout: position of the channels at module paths; None finds it out from the last layer before the site that
+            knows its width, as at `residual`.
 
     Raises:
         ConfigError: a pattern matches nothing, or the position of the channels cannot be told.
     """
     with recorded(model) as calls, undisturbed(model), torch.enable_grad():
         start = total(model(differentiable(example)))
-    paths: dict[str, None] = {}
+    layouts: dict[str, Layout | None] = {}
     for pattern in patterns:
-        found = _residual(model, calls, start) if pattern == RESIDUAL else matching(model, pattern)
-        paths |= dict.fromkeys(found)
+        if pattern == RESIDUAL:
+            layouts |= dict.fromkeys(_residual(model, calls, start))
+        else:
+            layouts |= dict.fromkeys(matching(model, pattern), layout)
     widths = _Widths(model, calls)
-    return [Site(path, path, layout=layout or widths.layout(path)) for path in paths]
+    return [Site(path, path, layout=given or widths.layout(path)) for path, given in layouts.items()]
 
 
 def _residual(model: nn.Module, calls: Sequence[Call], start: Tensor) -> list[str]:

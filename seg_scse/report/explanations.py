@@ -136,32 +136,35 @@ def attention_section(evaluation_dir: Path, results: Results) -> AttentionSectio
     """Return what the report of an evaluation says about gates; None for a network without them."""
     if results.config.get("model", {}).get("attention", {}).get("type", "none") == "none":
         return None
-    folder = explanation_folder(evaluation_dir)
+    folder, weights = explanation_folder(evaluation_dir), results.checkpoint.sha256
     section = (
-        _section(folder) if (folder / EXPLANATION).exists() else AttentionSection(interventions=_interventions(folder))
+        _section(folder, weights)
+        if (folder / EXPLANATION).exists()
+        else AttentionSection(interventions=_interventions(folder, weights))
     )
     last = " --checkpoint last" if evaluation_dir.name.endswith("-last") else ""
-    same = section.explanation is None or section.explanation.checkpoint.sha256 == results.checkpoint.sha256
+    same = section.explanation is None or section.explanation.checkpoint.sha256 == weights
     return replace(section, command=f"seg-scse explain RUN --split {results.split}{last}", same_weights=same)
 
 
-def _section(folder: Path) -> AttentionSection:
+def _section(folder: Path, weights: str | None = None) -> AttentionSection:
+    """Gather what is known; `weights`: the digest of those that the page is about, else those of the explanation."""
     explanation = read_explanation(folder)
     profile = folder / PROFILE
     return AttentionSection(
         explanation=explanation,
         rows=tuple(gate_rows(explanation)),
         profile=data_uri(profile.read_bytes()) if profile.exists() else None,
-        interventions=_interventions(folder),
+        interventions=_interventions(folder, weights or explanation.checkpoint.sha256),
     )
 
 
-def _interventions(folder: Path) -> Replaced | None:
-    """Return the interventions on the split of an explanation, where there are any."""
+def _interventions(folder: Path, weights: str) -> Replaced | None:
+    """Return the interventions on the split of an explanation, where there are any, for a page about `weights`."""
     results = folder.with_name(_INTERVENTIONS + folder.name)
     if not (results / STUDY).exists():
         return None
-    table = interventions.interventions_table(interventions.read_interventions(results).model_dump())
+    table = interventions.interventions_table(interventions.read_interventions(results).model_dump(), weights)
     return Replaced(table, data_uri(interventions.plot(results).read_bytes()))
 
 

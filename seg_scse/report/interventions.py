@@ -45,6 +45,8 @@ class Row(Part):
     kind: str
     interventions: dict[str, Cell]
     verdict: str | None
+    reason: str
+    """Why the verdict is `undecided` whatever the interval; empty otherwise."""
 
 
 class InterventionProtocol(Protocol):
@@ -72,15 +74,16 @@ class Interventions(Part):
     data: Data
 
 
-def interventions_table(results: Mapping[str, Any]) -> str:
+def interventions_table(results: Mapping[str, Any], shown: str | None = None) -> str:
     """Lay out an intervention study as plain text.
 
     Args:
         results: content of `interventions.json`.
+        shown: SHA-256 of the checkpoint whose results stand beside the table; a study of another carries a caution.
 
     Returns:
         Lines without colour and without a final line break: how the study was made, then one row per site with the
-        change of the Dice per image by each intervention, its interval, and the verdict.
+        change of the Dice per image by each intervention, its interval, and the verdict, then why some have none.
 
     Raises:
         pydantic.ValidationError: `results` is not what the study writes.
@@ -92,10 +95,20 @@ def interventions_table(results: Mapping[str, Any]) -> str:
         rows.append([visible(row.site), visible(row.kind), *cells, row.verdict or "n/a"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*_preamble(study), "", *lines])
+    return "\n".join([*_preamble(study, shown), "", *lines, *_reasons(study)])
 
 
-def _preamble(study: Interventions) -> list[str]:
+def _reasons(study: Interventions) -> list[str]:
+    """Say where there are too few images for a verdict."""
+    sites: dict[str, list[str]] = {}
+    for row in study.table:
+        if row.reason:
+            sites.setdefault(row.reason, []).append(visible(row.site))
+    sentences = [f"Undecided, {visible(reason)}: {', '.join(names)}." for reason, names in sites.items()]
+    return [line for sentence in sentences for line in textwrap.wrap(sentence, _WIDTH, break_on_hyphens=False)]
+
+
+def _preamble(study: Interventions, shown: str | None) -> list[str]:
     protocol, available = study.protocol, study.data.samples.get(study.split, study.images)
     chosen = "all" if study.images == available else f"a random {study.images} of {available}"
     unit = "images" if protocol.unit == "image" else "groups"
@@ -104,14 +117,22 @@ def _preamble(study: Interventions) -> list[str]:
         f"epoch {study.checkpoint.epoch}. Untouched: Dice per image {score(study.untouched['dice_per_image'])}, pooled "
         f"{score(study.untouched['dice_pooled'])} (foreground; class in neither truth nor prediction: "
         f"{POLICIES[protocol.empty]}). Cells: change of Dice per image in points (hundredths), mean of the paired "
-        f"differences [{protocol.level:.0%} interval from {protocol.resamples} resamples of {unit}]; below 0: the gate "
-        f"was of use. Means are of {count(protocol.mean_images, 'training image')}. Verdict, from the interval of "
-        f"`mean`: `free to fold` within +-{100 * protocol.margin:g} points, `earns its place` below 0, `better frozen` "
-        "above 0."
+        f"differences [{protocol.level:.0%} interval from {protocol.resamples} resamples of {unit}, n = "
+        f"{_units(study)}]; below 0: the gate was of use. Means are of "
+        f"{count(protocol.mean_images, 'training image')}. Verdict, from the interval of `mean`: `free to fold` "
+        f"within +-{100 * protocol.margin:g} points, `earns its place` below 0, `better frozen` above 0."
     )
     if not study.data.same_as_training:
         text += " Caution: these are not the data that the network was trained with."
+    if shown not in (None, study.checkpoint.sha256):
+        text += " Caution: these are other weights than those of the results shown here; run --intervene again."
     return textwrap.wrap(text, _WIDTH, break_on_hyphens=False)
+
+
+def _units(study: Interventions) -> str:
+    """Number of independent units behind the changes; they differ where some images are scored only in some cells."""
+    found = [cell.change.n for row in study.table for cell in row.interventions.values()]
+    return f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}"
 
 
 def _cell(cell: Cell | None) -> str:

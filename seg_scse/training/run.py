@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from seg_scse import checkpoint, distributed, provenance
 from seg_scse.attention.compiling import compile_gates
@@ -156,18 +157,12 @@ def _build(
     }
     standardize = Standardizer(statistics.mean, statistics.std).to(device)
     loss = build_loss(config.loss, len(classes)).to(device)
-    world, rank = distributed.world_size(), distributed.rank()
-    crops = crops_to_cover(statistics.sizes, settings.crop) if settings.draw == "area" else [1] * len(train)
-    draws = [settings.repeats * number for number in crops]
-    sampler = EpochBatchSampler(draws, settings.batch_size, config.seed, rank, world)
+    sampler = _sampler(config, statistics.sizes)
     transform = build_transform(config.augmentation, settings.crop)
     dataset = TrainingSet(data.store, train, transform, config.seed)
     predictor = Predictor.from_config(config, model, standardize, device, precision)
     steps = _total_steps(config, len(sampler))
-    if settings.compile == "gates":
-        compile_gates(model)
-    elif settings.compile == "network":
-        model.compile()
+    _compile(model, settings.compile)
     return Trainer(
         config=config,
         model=model,
@@ -185,6 +180,22 @@ def _build(
         facts=facts,
         on_epoch=on_epoch,
     )
+
+
+def _sampler(config: Config, sizes: Sequence[tuple[int, int]]) -> EpochBatchSampler:
+    """Return the order in which this process draws crops of images of these sizes."""
+    settings = config.trainer
+    crops = crops_to_cover(sizes, settings.crop) if settings.draw == "area" else [1] * len(sizes)
+    draws = [settings.repeats * number for number in crops]
+    return EpochBatchSampler(draws, settings.batch_size, config.seed, distributed.rank(), distributed.world_size())
+
+
+def _compile(model: nn.Module, part: str) -> None:
+    """Compile nothing (`none`), each gate (`gates`) or the whole (`network`), in place."""
+    if part == "gates":
+        compile_gates(model)
+    elif part == "network":
+        model.compile()
 
 
 def _total_steps(config: Config, batches: int) -> int:

@@ -211,8 +211,11 @@ def test_a_second_attachment_and_equal_names_are_refused():
     model = gated()
     with pytest.raises(ConfigError, match="already has an attribute `gates`"):
         attach_gates(model, SITES, SCSE, EXAMPLE)
-    with pytest.raises(ConfigError, match="two sites share a name"):
-        attach_gates(host(), [Site("a.b", "stem"), Site("a_b", "tokens")], SCSE, EXAMPLE)
+    with pytest.raises(ConfigError) as error:
+        attach_gates(host(), [SITES[0], Site("a.b", "stem"), Site("a_b", "tokens")], SCSE, EXAMPLE)
+    assert str(error.value) == (
+        "two sites share a name, whose dots become `_` in the state dict: `a.b`, `a_b`. Attach one of them only."
+    )
 
 
 def test_a_collecting_hook_of_the_host_sees_the_gated_map():

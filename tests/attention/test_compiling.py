@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seg_scse.attention import SCSE
+from seg_scse.attention import SCSE, functional
 from seg_scse.attention.attach import GateSet
 from seg_scse.attention.compiling import compile_gates
 from seg_scse.errors import ConfigError
@@ -66,6 +66,29 @@ def test_gradients_of_compiled_gates_are_right():
 @pytest.mark.slow  # about 30 s: it compiles C++
 def test_gates_compiled_to_machine_code_compute_the_same():
     check()
+
+
+class Deep(nn.Module):
+    """A network with more gates than torch keeps graphs for one piece of code."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.gates = GateSet()
+        for width in range(2, count + 2):
+            self.gates[f"of_{width}"] = SCSE(width)
+
+    def forward(self, images):
+        return [gate(image) for gate, image in zip(self.gates.values(), images, strict=True)]
+
+
+def test_every_gate_of_many_is_compiled_for_each_shape_and_mode(monkeypatch):
+    model = compile_gates(Deep(10), backend="eager")
+    monkeypatch.setattr(functional.eager_form, "scse_eager", lambda *_: pytest.fail("a gate ran in eager mode"))
+    for side in (4, 5):
+        images = [torch.ones(1, width, side, side) for width in range(2, 12)]
+        model.train()(images)
+        with torch.inference_mode():
+            model.eval()(images)
 
 
 def test_a_copy_of_a_network_with_compiled_gates_works():

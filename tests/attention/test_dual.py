@@ -7,7 +7,7 @@ from seg_scse.attention.dual import ChannelAttention, PositionAttention
 
 SIZES = [(7,), (5, 4), (3, 2, 4)]
 BLOCKS = {
-    "position": lambda: PositionAttention(6, reduction=3),
+    "position": lambda: PositionAttention(6, reduction=3, min_width=0),
     "wide": lambda: PositionAttention(3, reduction=1, min_width=5),  # more units than channels
     "channel": lambda: ChannelAttention(6),
 }
@@ -78,7 +78,7 @@ def test_a_new_block_is_the_identity_and_learns_to_be_another(name, dtype):
 
 
 def test_position_attention_of_a_hand_computed_map():
-    block = PositionAttention(1, reduction=1).double()
+    block = PositionAttention(1, reduction=1, min_width=0).double()
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.fill_(float(parameter.dim() > 1))

@@ -2,8 +2,9 @@ import itertools
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
-from seg_scse.attention import pieces
+from seg_scse.attention import SCSE, pieces
 from seg_scse.attention.eager_form import scse_eager, supports
 from seg_scse.attention.reference import ChannelWeights, Recipe, SpatialWeights, scse_reference
 
@@ -178,3 +179,12 @@ def test_other_recipes_and_empty_maps_are_left_to_the_reference():
     assert [supports(x, Recipe(merge)) for merge in (*MERGES, "concat")] == [True, True, True, False]
     assert not supports(x, Recipe(squeeze="max"))
     assert not supports(x[:0], Recipe())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradient_checkpointing_gives_the_same_gradients(dtype):
+    block, x = SCSE(8), torch.randn(2, 8, 6, 5, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    inputs = [x, *block.parameters()]
+    plain = torch.autograd.grad(block(x).float().sum(), inputs)
+    again = torch.autograd.grad(checkpoint(block, x, use_reentrant=False).float().sum(), inputs)
+    torch.testing.assert_close(again, plain, rtol=0, atol=0)

@@ -53,7 +53,7 @@ def test_on_a_gpu_the_triton_form_comes_first_where_it_can(monkeypatch, compilin
     monkeypatch.setitem(sys.modules, "seg_scse.attention.triton_form", module)
     monkeypatch.setattr("seg_scse.attention.triton_form", module, raising=False)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
-    x = SimpleNamespace(is_cuda=True, numel=lambda: 1)
+    x = SimpleNamespace(is_cuda=True, numel=lambda: 1, is_floating_point=lambda: True, dim=lambda: 4)
     expected = "triton" if able else "fusible" if compiling else "eager"
     assert choose_form(x, None, None, Recipe()) == expected
     if able:
@@ -74,12 +74,18 @@ def test_a_form_that_cannot_is_refused(form):
         scse(drawn(1, 8, 4, 4), channel, spatial, Recipe("concat"), form=form)
 
 
-@pytest.mark.parametrize("merge", ["add", "max", "mul"])
-@pytest.mark.parametrize("squeeze", ["avg", "avg+max"])
 @pytest.mark.parametrize("size", [(7,), (4, 5), (2, 3, 4)])
-@pytest.mark.parametrize("single", [{}, {"channel": False}, {"spatial": False}])
-def test_the_fusible_form_is_the_reference(merge, squeeze, size, single):
-    module = block(merge=merge, squeeze=squeeze, **single).double()
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"merge": merge, "squeeze": squeeze} for merge in ("add", "max", "mul") for squeeze in ("avg", "avg+max")),
+        {"channel": False},
+        {"spatial": False, "squeeze": "avg"},
+        {"spatial": False, "squeeze": "avg+max"},
+    ],
+)
+def test_the_fusible_form_is_the_reference(size, fields):
+    module = block(**fields).double()
     x = drawn(2, 8, *size, dtype=torch.float64).requires_grad_()
     inputs = [x, *module.parameters()]
     results = []
@@ -152,3 +158,35 @@ def test_the_kernels_come_first_but_not_where_their_rules_are_unknown_or_they_ca
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     look(torch.ones(1))
     assert chosen == ["triton", "reference", "triton", "fusible"]
+
+
+def test_inference_in_float32_takes_the_reference_and_in_half_precision_the_hand_written_form():
+    x = drawn(1, 8, 4, 4)
+    module = block()
+    with torch.no_grad():
+        assert choose_form(x, *parts(module)) == "reference"
+        assert choose_form(x.bfloat16(), *parts(module)) == "eager"
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert choose_form(x, *parts(module)) == "eager"  # whose scores stay float32
+        assert choose_form(x.to("meta"), *parts(module)) == "reference"
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (torch.ones(1, 8, 4, 4, dtype=torch.int64), "not torch.int64"),
+        (torch.ones(1, 8), "one to three spatial dimensions"),
+        (torch.ones(1, 8, 1, 1, 1, 1), "one to three spatial dimensions"),
+        (torch.ones(1, 6, 4, 4), "was built for 8 channels, but the map has 6"),
+    ],
+)
+def test_what_is_no_map_of_the_blocks_width_is_refused(x, text):
+    with pytest.raises(ValueError, match=text):
+        block()(x)
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(
+        ValueError, match="form = 'Eager' is not known: choose one of auto, triton, fusible, eager, ref"
+    ):
+        scse(drawn(1, 8, 4, 4), *parts(block()), form="Eager")

@@ -108,9 +108,9 @@ def test_applying_the_blocks_own_gates_is_the_block(kind, merge):
     torch.testing.assert_close(block.apply_gates(x, gates), block(x))
 
 
-def ones_block(**fields):
+def ones_block(reduction=1, **fields):
     """A block on one channel whose layers are all 1 and have no bias."""
-    block = SCSE(channels=1, reduction=1, bias=False, **fields)
+    block = SCSE(1, reduction, bias=False, **fields)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.fill_(1.0)
@@ -128,7 +128,7 @@ def test_squeezes_of_a_hand_computed_2x2_map(squeeze, score):
 
 
 def test_the_hard_sigmoid_of_a_hand_computed_1x4_map():
-    block = ones_block(channel=False, gate="hard_sigmoid")
+    block = ones_block(reduction=2, channel=False, gate="hard_sigmoid")
     x = torch.tensor([[[-4.0, -1.5, 0.0, 4.0]]])  # gates 0, 0.25, 0.5 and 1
     torch.testing.assert_close(block(x), torch.tensor([[[0.0, -0.375, 0.0, 4.0]]]))
 
@@ -272,6 +272,9 @@ def test_blocks_say_what_they_are():
         ({"squeeze": "mean"}, "`squeeze`='mean' is not known. Known: avg, max, avg+max."),
         ({"gate": "hardsigmoid"}, "`gate`='hardsigmoid' is not known; did you mean `hard_sigmoid`? Known: "),
         ({"init": "identitty"}, "`init`='identitty' is not known; did you mean `identity`? Known: default, identity."),
+        ({"spatial": False, "merge": "max"}, "`merge`='max' has no meaning without two gates: leave it out."),
+        ({"channel": False, "reduction": 4}, "`reduction`=4 has no meaning without a channel gate: leave it out."),
+        ({"channel": False, "squeeze": "max"}, "`squeeze`='max' has no meaning without a channel gate: leave it out."),
         ({"reduction": 0}, "`reduction`=0: must be 1 or more."),
         ({"min_width": -1}, "`min_width`=-1: must be 0 or more."),
     ],
@@ -280,3 +283,17 @@ def test_an_unknown_option_is_refused_at_construction(options, text):
     with pytest.raises(ConfigError) as error:
         SCSE(8, **options)
     assert str(error.value).startswith(text)
+
+
+def test_concat_takes_a_half_precision_map_without_autocast():
+    y = SCSE(8, merge="concat")(drawn(1, 8, 4, 4).bfloat16())
+    assert y.dtype == torch.bfloat16
+
+
+@EVERY_BLOCK
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_blocks_own_gates_give_its_own_output(kind, merge, dtype, autocast):
+    block, x = gate(kind, merge), drawn(2, 6, 5, 4, dtype=dtype)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        torch.testing.assert_close(block.apply_gates(x, block.gates(x)), block(x), rtol=0, atol=0)

@@ -1,4 +1,5 @@
 import copy
+import inspect
 import typing
 from importlib.metadata import version
 
@@ -6,7 +7,10 @@ import pytest
 import torch
 
 from seg_scse.attention import SCSE, build_gate
+from seg_scse.attention.dual import PositionAttention
 from seg_scse.attention.registry import GATES, NEEDS_SIGNAL, SIGNAL_GATES
+from seg_scse.attention.selective import SelectiveKernelConv
+from seg_scse.attention.timm_gates import CBAM, CoordinateAttention, GlobalContext
 from seg_scse.config.attention import APPLIES, REFUSED, GateConfig, GateType
 from seg_scse.errors import ConfigError
 
@@ -59,6 +63,12 @@ def test_reduction_and_least_width_reach_the_block_exactly(kind):
     assert str(error.value) == (
         "`reduction`=9 leaves no bottleneck unit for 8 channels: choose reduction <= 8 or min_width >= 1."
     )
+
+
+@pytest.mark.parametrize("block", [CBAM, GlobalContext, CoordinateAttention, PositionAttention, SelectiveKernelConv])
+def test_only_the_configuration_has_a_default_width(block):
+    parameters = inspect.signature(block).parameters
+    assert {parameters[name].default for name in ("reduction", "min_width")} == {inspect.Parameter.empty}
 
 
 def formula(kind, c, h):

@@ -194,7 +194,7 @@ def test_a_reduction_that_leaves_no_unit_is_refused_before_anything_is_replaced(
 
 
 def test_training_on_one_image_is_refused():
-    block = SelectiveKernelConv(3, 4, min_width=2)
+    block = SelectiveKernelConv(3, 4, reduction=2, min_width=0)
     with pytest.raises(ConfigError, match="cannot train on one image: choose a batch size >= 2"):
         block(drawn(1, 3, 6, 5))
     assert block.eval()(drawn(1, 3, 6, 5)).shape == (1, 4, 6, 5)

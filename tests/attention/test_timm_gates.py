@@ -10,8 +10,8 @@ EVERY_BLOCK = pytest.mark.parametrize(
     [
         pytest.param(lambda: ECA(64), id="eca"),
         pytest.param(lambda: EffectiveSE(6), id="ese"),
-        pytest.param(lambda: CBAM(6, 2), id="cbam"),
-        pytest.param(lambda: GlobalContext(6, 2), id="gc"),
+        pytest.param(lambda: CBAM(6, 2, 0), id="cbam"),
+        pytest.param(lambda: GlobalContext(6, 2, 0), id="gc"),
         pytest.param(lambda: CoordinateAttention(6, 2, 0), id="coord"),
     ],
 )
@@ -130,7 +130,7 @@ def test_eca_of_a_hand_computed_map():
 
 def test_a_context_gate_with_one_unit_is_refused_because_it_would_be_constant():
     with pytest.raises(ConfigError) as error:
-        GlobalContext(16, 16)
+        GlobalContext(16, 16, 0)
     assert str(error.value) == (
         "`reduction`=16 leaves one bottleneck unit for 16 channels, which the layer norm of `gc` turns into a "
         "constant: choose a smaller reduction, or min_width >= 2."
@@ -139,4 +139,4 @@ def test_a_context_gate_with_one_unit_is_refused_because_it_would_be_constant():
 
 
 def test_the_context_does_not_depend_on_a_bias_of_its_scores():
-    assert GlobalContext(16, 2).block.conv_attn.bias is None
+    assert GlobalContext(16, 2, 0).block.conv_attn.bias is None

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ from seg_scse.attention.trace import (
     undisturbed,
     unreached_parameters,
 )
+from seg_scse.errors import ConfigError
 
 
 class Net(nn.Module):
@@ -60,6 +62,15 @@ def test_tensors_are_found_in_nested_results_and_summed():
     assert total(result).item() == 5  # integers carry no gradient
 
 
+def test_a_result_without_floats_is_refused_because_no_gradient_can_start_there():
+    with pytest.raises(ConfigError) as error:
+        total({"labels": torch.ones(2, dtype=torch.int64)})
+    assert str(error.value) == (
+        "the network returns a dict without a float tensor, from which no gradient can start: let its forward return a "
+        "float tensor, such as logits, or a list, tuple or dict that holds one."
+    )
+
+
 def test_reached_tells_dependence_and_not_size():
     x, y = torch.zeros(2, requires_grad=True), torch.zeros(2, requires_grad=True)
     assert reached((x * 0).sum(), [x, y]) == [True, False]
@@ -100,3 +111,11 @@ def test_an_input_that_gradients_flow_to_may_be_changed_in_place():
     copy = differentiable(x)
     assert reached(copy.mul_(2).sum(), [copy]) == [True]
     assert torch.equal(x, torch.ones(2))
+
+
+def test_tokens_are_copied_as_they_are():
+    x = torch.ones(2, dtype=torch.int64)
+    copy = differentiable(x)
+    assert not copy.requires_grad
+    copy.mul_(2)
+    assert x.tolist() == [1, 1]

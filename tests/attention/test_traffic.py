@@ -54,13 +54,15 @@ def test_our_block_makes_18_passes_and_23_for_max(merge, most, memory_format):
 @FORMATS
 @pytest.mark.parametrize("single", [{"channel": False}, {"spatial": False}])
 def test_one_gate_alone_makes_no_more_passes_than_two(single, memory_format):
-    assert sum(forward_and_backward(SCSE(CHANNELS, 16, **single), a_map(memory_format))) <= 18.5
+    assert sum(forward_and_backward(SCSE(CHANNELS, **single), a_map(memory_format))) <= 18.5
 
 
-def test_inference_makes_6_passes():
-    block, x = SCSE(CHANNELS, 16), a_map()
+@FORMATS
+@pytest.mark.parametrize(("merge", "most"), [("add", 7), ("max", 7), ("mul", 8)])
+def test_inference_makes_7_passes_and_8_for_mul(merge, most, memory_format):
+    block, x = SCSE(CHANNELS, 16, merge=merge), a_map(memory_format)
     with torch.no_grad():
-        assert passes(lambda: block(x), x) <= 6.2
+        assert passes(lambda: block(x), x) <= most + 0.2
 
 
 class KernelTraffic:

@@ -55,7 +55,23 @@ def test_a_row_holds_the_interventions_that_were_counted_and_their_averages() ->
     row = effects(table((50, 0, 0), (50, 50, 0)), table((40, 0, 10), (40, 60, 10))).row("decoder.1", "scse")
     assert (row["site"], row["kind"], list(row["interventions"])) == ("decoder.1", "scse", ["mean"])
     assert row["interventions"]["mean"]["dice_pooled"] == pytest.approx(160 / (160 + 60 + 20))
-    assert row["verdict"] == "earns its place"
+    assert (row["verdict"], row["reason"]) == ("undecided", "fewer than 20 images")
+
+
+@pytest.mark.parametrize(
+    ("images", "groups", "expected"),
+    [
+        (19, None, ("undecided", "fewer than 20 images")),
+        (20, None, ("earns its place", "")),
+        (40, 19, ("undecided", "fewer than 20 groups")),
+        (40, 20, ("earns its place", "")),
+    ],
+)
+def test_a_verdict_takes_twenty_independent_units(images: int, groups: int | None, expected: tuple[str, str]) -> None:
+    before, after = table(*[(50, 0, 0)] * images), table(*[(40, 0, 10)] * images)
+    units = None if groups is None else [f"g{number % groups}" for number in range(images)]
+    row = effects(before, after, units).row("decoder.1", "scse")
+    assert (row["verdict"], row["reason"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,4 +87,4 @@ def test_a_row_holds_the_interventions_that_were_counted_and_their_averages() ->
     ],
 )
 def test_the_verdict_is_read_off_the_interval(low: float | None, high: float | None, expected: str) -> None:
-    assert verdict(Interval(0.0, low, high, 9), margin=0.002) == expected
+    assert verdict(Interval(0.0, low, high, 20), margin=0.002) == expected

@@ -1,6 +1,6 @@
 import csv
 import json
-import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from seg_scse.attention import SCSE, Site, attach_gates
 from seg_scse.config.loading import load_config
 from seg_scse.data.prepare import prepare_data
 from seg_scse.errors import ConfigError
+from seg_scse.evaluation import effects
 from seg_scse.evaluation import intervene as module
 from seg_scse.evaluation.evaluate import evaluate
 from seg_scse.evaluation.intervene import intervene
@@ -77,7 +78,7 @@ def test_a_constant_gate_costs_nothing_to_freeze_or_to_take_from_another_image(r
     found = changes(results, "decoder.5")
     assert found["mean"] == found["other"] == (0.0, 0.0, 0.0)
     assert [row["site"] for row in results["table"]] == ["decoder.4", "decoder.5", "all"]
-    assert results["table"][1]["verdict"] == "free to fold"
+    assert (results["table"][1]["verdict"], results["table"][1]["reason"]) == ("undecided", "fewer than 20 images")
     assert results["table"][2]["kind"] == "2 gates"
     assert json.loads((folder / "interventions.json").read_text()) == results
     assert folder.parts[-2:] == ("explain", "interventions-test")
@@ -144,6 +145,7 @@ def test_an_essential_gate_earns_its_place(run: Run, monkeypatch: pytest.MonkeyP
         return Predictor(**{**vars(predictor), "model": Essential()})
 
     monkeypatch.setattr(module, "build_predictor", essential)
+    monkeypatch.setattr(effects, "LEAST_UNITS", 6)
     _, results = intervene(path, "test", "best")
     assert results["untouched"]["dice_per_image"] > 0.95
     for kind, (mean, low, high) in changes(results, "only").items():
@@ -173,9 +175,11 @@ def test_finished_cells_are_reused_and_an_interrupted_study_goes_on(run: Run, mo
     _, again = intervene(path, "test", "best")
     assert len(counted) == 6
     assert again["table"] == results["table"]
+    (folder / "cells" / "notes.txt").write_text("a file of somebody else")
     _, _whole = intervene(path, "test", "best", seed=1)
     assert len(counted) == 11, "another seed is another study"
-    assert len(list((folder / "cells").iterdir())) == 1, "and the cells of the former are discarded"
+    assert len(list((folder / "cells").glob("*/"))) == 1, "and the cells of the former are discarded"
+    assert (folder / "cells" / "notes.txt").exists()
 
 
 def test_a_limit_takes_a_seeded_random_subset_and_says_so(run: Run) -> None:
@@ -249,20 +253,13 @@ def test_pairs_leave_the_prediction_of_an_untouched_network_as_it_is(run: Run) -
 
 
 @pytest.mark.slow
-def test_several_processes_count_what_one_counts(run: Run, tmp_path: Path) -> None:
+def test_several_processes_count_what_one_counts_and_one_of_them_writes(run: Run) -> None:
     path = run("model.attention.sites=[decoder.5]")
-    _, alone = intervene(path, "test", "best", seed=5)
-    code = (
-        "import sys; from pathlib import Path; from seg_scse import distributed\n"
-        "from seg_scse.evaluation.intervene import intervene\n"
-        "with distributed.process_group(): intervene(Path(sys.argv[1]), 'test', 'best', seed=5)\n"
-    )
-    (tmp_path / "study.py").write_text(code)
-    for file in path.rglob("interventions.json"):
-        file.unlink()
-    for file in path.rglob("cells/*/*.csv"):
-        file.unlink()
+    folder, alone = intervene(path, "test", "best")
+    shutil.rmtree(folder)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*command, str(tmp_path / "study.py"), str(path)], check=True, cwd=ROOT, env=os.environ)
-    (written,) = path.rglob("interventions.json")
-    assert json.loads(written.read_text())["table"] == alone["table"]
+    code = "import sys; from seg_scse.cli import main; sys.exit(main())"
+    words = ["--no-python", sys.executable, "-c", code, "explain", str(path), "--intervene"]
+    result = subprocess.run([*command, *words], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert result.stdout.count("written: ") == 1
+    assert json.loads((folder / "interventions.json").read_text())["table"] == alone["table"]

@@ -168,3 +168,13 @@ def test_observing_leaves_no_trace_in_the_network() -> None:
     gates = gates_by_site(predictor.model).values()
     assert not any(gate._forward_pre_hooks or gate._forward_hooks for gate in gates)
     assert not predictor.model._forward_pre_hooks
+
+
+def test_class_activation_restores_the_mode_of_each_module() -> None:
+    predictor = make_predictor()
+    seen = observe(predictor, picture(32, 32))
+    predictor.model.train()
+    predictor.model.encoder.eval()  # as where only the decoder is trained
+    modes = [module.training for module in predictor.model.modules()]
+    class_activation(predictor, seen, 1)
+    assert [module.training for module in predictor.model.modules()] == modes

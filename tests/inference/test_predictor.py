@@ -76,9 +76,11 @@ def test_a_result_depends_on_no_batch_size() -> None:
 
 def test_network_predicts_in_evaluation_mode_and_is_put_back() -> None:
     model = Recorder(1).train()
+    model.conv.eval()  # as a frozen normalisation layer is kept in training
     predictor(model).probabilities(image(64, 64))
     assert model.modes == [False]
     assert model.training
+    assert not model.conv.training
 
 
 def test_labels_are_the_largest_probability_or_above_the_threshold() -> None:

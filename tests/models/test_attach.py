@@ -160,6 +160,19 @@ def test_sk_replaces_the_named_convolutions():
     assert not hasattr(model, "gates")
 
 
+def test_sk_takes_a_convolution_with_the_name_of_a_stage():
+    model = nn.Sequential()
+    model.decoder = nn.Conv2d(3, 8, 3, padding=1)
+    attach_attention(model, gate="sk")
+    assert isinstance(model.decoder, SelectiveKernelConv)
+
+
+def test_tokens_are_an_example():
+    model = nn.Sequential(nn.Embedding(10, 6), nn.Linear(6, 8), nn.Linear(8, 2))
+    attach_attention(model, ["1"], example=torch.arange(5).view(1, 5))
+    assert widths(model) == {"1": 8}
+
+
 def test_an_example_can_be_given():
     model = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (16, 16)), nn.Conv2d(1, 8, 3), nn.ReLU())
     attach_attention(model, ["3"], example=torch.rand(1, 1, 256))

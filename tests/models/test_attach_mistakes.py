@@ -1,8 +1,10 @@
+from collections import OrderedDict
+
 import pytest
 import torchvision
 from torch import nn
 
-from seg_scse import attach_attention
+from seg_scse import SCSE, attach_attention
 from seg_scse.config.attention import AttentionConfig, GateConfig
 from seg_scse.errors import ConfigError
 from seg_scse.models import ClassicUNet
@@ -52,6 +54,36 @@ MISTAKES = {
         "site `1` (8 channels): `reduction`=16 leaves no bottleneck unit for 8 channels: choose reduction <= 8 or "
         "min_width >= 1.",
     ),
+    "module for a gate": ({"gate": SCSE(8)}, "`gate` is a module, SCSE, but each site needs one of its own: give a"),
+    "number for a site": (
+        {"sites": [1]},
+        "`sites` = [1] must be a name or a list of names, such as ['decoder', 'layer3.*.bn2'].",
+    ),
+    "number for the sites": ({"sites": 1}, "`sites` = 1 must be a name or a list of names, such as"),
+    "misspelt layout": (
+        {"layout": "channel_last"},
+        "`layout`='channel_last' is not known; did you mean `channels_last`? "
+        "Known: channels_first, channels_last.",
+    ),
+    "unknown layout": ({"layout": "nhwc"}, "`layout`='nhwc' is not known. Known: "),
+    "layout of a replaced convolution": (
+        {"gate": "sk", "sites": ["0"], "layout": "channels_first"},
+        "`layout` = channels_first has no meaning for `type` = sk, which replaces convolutions.",
+    ),
+    "layout of a gate with a signal": (
+        {"gate": "attention_gate", "sites": ["skip"], "layout": "channels_first"},
+        "`layout` = channels_first has no meaning for ['skip']: it belongs to module paths.",
+    ),
+    "layout of residual blocks": (
+        {"sites": "residual", "layout": "channels_last"},
+        "`layout` = channels_last has no meaning for ['residual']: it belongs to module paths.",
+    ),
+    "group of sites for sk": (
+        {"gate": "sk", "sites": "residual"},
+        "site `residual` is none for `type` = sk, which takes module paths of 3x3 convolutions: name them, such as "
+        "`encoder.layer3.*.conv2`.",
+    ),
+    "stage for sk": ({"gate": "sk", "sites": ["decoder.1"]}, "site `decoder.1` is none for `type` = sk, which takes"),
     "no site": ({"sites": ()}, "`sites` is empty: name at least one site."),
     "glob without a match": (
         {"sites": "layer*.bn2"},
@@ -103,3 +135,9 @@ def test_an_unused_path_is_refused():
 def test_a_layout_without_a_module_path_is_refused():
     with pytest.raises(ConfigError, match="`layout` = channels_last has no meaning for"):
         attach_attention(ClassicUNet(1, 1, width=4, depth=2), layout="channels_last")
+
+
+def test_a_module_with_the_name_of_a_dictionarys_method_is_refused():
+    model = nn.Sequential(OrderedDict(items=nn.Conv2d(3, 8, 1), head=nn.Conv2d(8, 1, 1)))
+    with pytest.raises(ConfigError, match=r"site `items` .* has the name of an attribute of `GateSet`"):
+        attach_attention(model, ["items"])

@@ -112,3 +112,8 @@ def test_a_map_as_wide_as_its_channels_needs_the_layout():
     )
     (site,) = path_sites(model, ["1"], torch.rand(1, 3, 16, 16), "channels_last")
     assert site.layout == "channels_last"
+
+
+def test_a_layout_is_that_of_module_paths_and_not_of_residual_blocks():
+    sites = path_sites(torchvision.models.resnet18(), ["residual", "layer1"], torch.rand(1, 3, 32, 32), "channels_last")
+    assert [site.name for site in sites if site.layout == "channels_last"] == ["layer1"]

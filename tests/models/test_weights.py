@@ -1,5 +1,4 @@
 import socket
-import time
 
 import pytest
 import torch
@@ -91,9 +90,7 @@ def test_reaching_the_hub_asks_its_server_once(monkeypatch):
         port = server.getsockname()[1]
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
         assert weights._hub_is_reachable()
-    start = time.monotonic()
     assert not weights._hub_is_reachable()
-    assert time.monotonic() - start < weights.CONNECT_SECONDS + 1
 
 
 def test_a_proxy_leaves_the_question_to_the_hub(monkeypatch):

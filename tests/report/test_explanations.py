@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from seg_scse.errors import DataError
-from seg_scse.report import overlays
+from seg_scse.report import interventions, overlays
 from seg_scse.report.explained import read_arrays, read_explanation
 from seg_scse.report.explanations import (
     evaluation_folder,
@@ -146,6 +147,19 @@ def test_groups_named_after_classes_have_their_colours(make_explanation):
     assert group_colour(explanation, "no foreground", 1) == overlays.BACKGROUND
     binary = explanation.model_copy(update={"classes": MULTI[:2]})
     assert len({group_colour(binary, f"{name} foreground", index) for index, name in enumerate("abc")}) == 3
+
+
+def test_interventions_of_other_weights_than_those_explained_are_recognised(make_explanation, monkeypatch):
+    folder = make_explanation()
+    study = folder.with_name("interventions-test")
+    study.mkdir()
+    (study / "interventions.json").write_text("{}")
+    content = SimpleNamespace(model_dump=dict)
+    monkeypatch.setattr(interventions, "read_interventions", lambda _place: content)
+    monkeypatch.setattr(interventions, "interventions_table", lambda _found, shown: f"beside {shown}")
+    monkeypatch.setattr(interventions, "plot", lambda _place: folder / "explain.json")
+    write_explanation(folder)
+    assert f"beside {content_of(folder)['checkpoint']['sha256']}" in page_of(folder)[1].text
 
 
 def test_names_cannot_become_markup(make_explanation):

@@ -35,8 +35,9 @@ def study(**protocol: Any) -> dict[str, Any]:
         },
         "untouched": {"dice_per_image": 0.9, "dice_pooled": 0.91},
         "table": [
-            {"site": "decoder.1", "kind": "scse", "interventions": cells, "verdict": "earns its place"},
-            {"site": "decoder.2", "kind": "cbam", "interventions": {"identity": cells["other"]}, "verdict": None},
+            {"site": "decoder.1", "kind": "scse", "interventions": cells, "verdict": "earns its place", "reason": ""},
+            {"site": "decoder.2", "kind": "cbam", "interventions": {"identity": cells["other"]}, "verdict": None,
+             "reason": ""},
         ],
         "data": {"digest": "cd" * 32, "same_as_training": True, "samples": {"train": 400, "val": 60, "test": 133}},
     }  # fmt: skip
@@ -50,7 +51,7 @@ def test_the_table_has_a_row_per_site_with_changes_in_points_intervals_and_verdi
     assert first.endswith("earns its place")
     assert second.split() == ["decoder.2", "cbam", "-2.00", "[-2.50,", "-1.50]", "n/a", "n/a", "n/a", "n/a"]
     said = " ".join(text)
-    for words in ("test split, all images", "Dice per image 0.9000", "pooled 0.9100", "resamples of images",
+    for words in ("test split, all images", "Dice per image 0.9000", "pooled 0.9100", "resamples of images, n = 133]",
                   "100 training images", "+-0.2 points", "95% interval"):  # fmt: skip
         assert words in said
     assert "Caution" not in said
@@ -63,6 +64,22 @@ def test_a_subset_groups_and_other_data_are_said() -> None:
     assert "a random 20 of 133 images" in said
     assert "resamples of groups" in said
     assert "Caution: these are not the data" in said
+
+
+def test_rows_with_too_few_images_for_a_verdict_are_named_under_the_table() -> None:
+    results = study()
+    results["table"][0] |= {"verdict": "undecided", "reason": "fewer than 20 images"}
+    results["table"].append({**results["table"][0], "site": "all"})
+    results["table"][0]["interventions"]["mean"]["change"]["n"] = 12
+    table = interventions_table(results)
+    assert table.splitlines()[-1] == "Undecided, fewer than 20 images: decoder.1, all."
+    assert "n = 12 to 133]" in " ".join(table.split())
+
+
+def test_a_study_of_other_weights_than_those_shown_carries_a_caution() -> None:
+    assert "Caution" not in interventions_table(study(), "ab" * 32)
+    said = " ".join(interventions_table(study(), "cd" * 32).split())
+    assert "Caution: these are other weights than those of the results shown here; run --intervene again." in said
 
 
 def test_a_change_without_an_interval_is_shown_without_one() -> None:

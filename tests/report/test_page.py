@@ -264,19 +264,20 @@ def test_explanation_of_other_weights_carries_a_caution(make_run, make_explanati
 
 def test_interventions_are_shown_with_and_without_an_explanation(make_run, make_explanation, monkeypatch):
     folder = make_run(config=GATED)
+    change(folder / "results.json", checkpoint=CHECKPOINT | {"sha256": "0" * 64})
     results = folder.parents[1] / "explain" / "interventions-test"
     results.mkdir(parents=True)
     (results / "interventions.json").write_text("{}")
     picture = folder / "cases" / "0.image.png"
     content = SimpleNamespace(model_dump=lambda: {"a": 1})
     monkeypatch.setattr(interventions, "read_interventions", lambda place: content if place == results else None)
-    monkeypatch.setattr(interventions, "interventions_table", lambda found: f"decoder.1 <b> {found}")
+    monkeypatch.setattr(interventions, "interventions_table", lambda found, shown: f"decoder.1 <b> {found} {shown}")
     monkeypatch.setattr(interventions, "plot", lambda _place: picture)
     for explained in (False, True):
         if explained:
             make_explanation()
         _, page = render(folder)
-        assert "decoder.1 <b> {'a': 1}" in page.text
+        assert f"decoder.1 <b> {{'a': 1}} {'0' * 64}" in page.text, "compared with the weights that were scored"
         assert (
             page.attributes("src").count(f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}")
             == 2
