@@ -61,8 +61,8 @@ def aimed(kind="scse", **options):
     with torch.no_grad():
         for value in reference.parameters():
             value.normal_(std=2.0)
-    options = {"merge": "max", "channel": kind != "sse", "spatial": kind != "cse"} | options
-    return reference, SCSE(8, **options).double()
+    own = {"scse": {"merge": "max"}, "cse": {"spatial": False}, "sse": {"channel": False}}[kind]
+    return reference, SCSE(8, **own, **options).double()
 
 
 def feature_map():

@@ -17,7 +17,8 @@ def drawn(shape, dtype=torch.float32, last=False, seed=0):
 
 def block(channels, **fields):
     torch.manual_seed(channels)
-    return SCSE(channels, min_width=1, **fields)
+    least = {"min_width": 1} if fields.get("channel", True) else {}
+    return SCSE(channels, **least, **fields)
 
 
 def weights_of(module, dtype=None):
