@@ -4,17 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_scse.attention.functional import Gates, activate, pixel_scores, recalibrate
+from seg_scse.attention.functional import Gates, activate, pixel_scores, pointwise, recalibrate
 from seg_scse.errors import ConfigError
 
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """Mode of `interpolate` by number of spatial dimensions."""
-
-
-def _project(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Apply a layer to every pixel's channels, as a 1x1 convolution that keeps the memory format."""
-    kernel = layer.weight.view(*layer.weight.shape, *(1 for _ in x.shape[2:]))
-    return (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3](x, kernel, layer.bias)
 
 
 class AttentionGate(nn.Module):
@@ -55,12 +49,13 @@ class AttentionGate(nn.Module):
 
     def gates(self, x: Tensor, signal: Tensor) -> Gates:
         """Compute alpha without applying it; shapes as in `forward`."""
-        steering = _project(signal, self.signal)
+        steering = pointwise(signal, self.signal.weight, self.signal.bias)
         if steering.shape[2:] != x.shape[2:]:
             # After the projection: the weights of an interpolation sum to 1, so that both orders give the same.
             mode = INTERPOLATION[x.dim() - 2]
             steering = F.interpolate(steering, x.shape[2:], mode=mode, align_corners=False)
-        scores = pixel_scores(torch.relu(_project(x, self.map) + steering), self.psi.weight, self.psi.bias)
+        joined = torch.relu(pointwise(x, self.map.weight, self.map.bias) + steering)
+        scores = pixel_scores(joined, self.psi.weight, self.psi.bias)
         return Gates(None, activate(scores.to(torch.promote_types(scores.dtype, torch.float32)), "sigmoid"))
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:

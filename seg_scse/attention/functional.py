@@ -24,6 +24,7 @@ from seg_scse.attention.reference import (
     channel_means,
     full_precision,
     pixel_scores,
+    pointwise,
     scse_reference,
     spatial_gate,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "full_precision",
     "gates_of",
     "pixel_scores",
+    "pointwise",
     "recalibrate",
     "scse",
     "spatial_gate",

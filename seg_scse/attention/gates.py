@@ -7,7 +7,6 @@ The state dict of a block has the keys `channel.squeeze.*`, `channel.excite.*`, 
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seg_scse.attention.functional import (
@@ -19,6 +18,7 @@ from seg_scse.attention.functional import (
     SpatialWeights,
     Squeeze,
     gates_of,
+    pointwise,
     recalibrate,
     scse,
 )
@@ -194,8 +194,4 @@ class SCSE(nn.Module):
         return self._fused(scse(x, *self._weights(), self.recipe))
 
     def _fused(self, y: Tensor) -> Tensor:
-        if self.fuse is None:
-            return y
-        weight = self.fuse.weight.view(*self.fuse.weight.shape, *(1 for _ in y.shape[2:])).to(y.dtype)
-        bias = None if self.fuse.bias is None else self.fuse.bias.to(y.dtype)
-        return (F.conv1d, F.conv2d, F.conv3d)[y.dim() - 3](y, weight, bias)
+        return y if self.fuse is None else pointwise(y, self.fuse.weight, self.fuse.bias)

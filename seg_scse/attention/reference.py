@@ -142,6 +142,21 @@ def channel_gate(x: Tensor, weights: ChannelWeights, recipe: Recipe) -> Tensor:
     return gate.view(*gate.shape, *(1 for _ in x.shape[2:]))
 
 
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a matrix to every pixel's channels, as a 1x1 convolution in the dtype of x that keeps its memory format.
+
+    Args:
+        x: (N, C, *spatial).
+        weight: (O, C).
+        bias: (O,) or None.
+
+    Returns:
+        (N, O, *spatial), in autocast's dtype where that is on.
+    """
+    kernel = weight.view(*weight.shape, *(1 for _ in x.shape[2:])).to(x.dtype)
+    return (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3](x, kernel, None if bias is None else bias.to(x.dtype))
+
+
 def pixel_scores(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Project every pixel's channels onto one number: a 1x1 convolution with one output channel.
 
@@ -157,10 +172,9 @@ def pixel_scores(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (N, 1, *spatial), in autocast's dtype where that is on.
     """
-    kernel = weight.view(1, -1, *(1 for _ in x.shape[2:]))
     if not torch.compiler.is_compiling():
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
-        return convolve(x, kernel.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        return pointwise(x, weight, bias)
+    kernel = weight.view(1, -1, *(1 for _ in x.shape[2:]))
     scores = (x * kernel).sum(1, keepdim=True)
     return scores if bias is None else scores + bias.view(kernel.shape[:1] + (1,) * (x.dim() - 1))
 

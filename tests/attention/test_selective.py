@@ -10,6 +10,8 @@ from seg_scse.attention.trace import unreached_parameters
 from seg_scse.config.attention import GateConfig
 from seg_scse.errors import ConfigError
 
+from .random_weights import randomized
+
 CONFIG = GateConfig(type="sk", reduction=2, min_width=3)
 
 
@@ -24,18 +26,6 @@ def host():
         nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.Conv2d(12, 5, 3, padding=2, dilation=2)),
         nn.Conv2d(5, 2, 1),
     )
-
-
-def randomized(block):
-    """The block in float64, every parameter and running statistic drawn."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(0.5 * torch.randn_like(parameter))
-        for name, buffer in block.named_buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(torch.rand_like(buffer) + ("var" in name))
-    return block.double()
 
 
 def activated(x, w, name, training):

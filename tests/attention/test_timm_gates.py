@@ -5,6 +5,8 @@ import torch
 from seg_scse.attention.timm_gates import CBAM, ECA, CoordinateAttention, EffectiveSE, GlobalContext
 from seg_scse.errors import ConfigError
 
+from .random_weights import randomized
+
 EVERY_BLOCK = pytest.mark.parametrize(
     "build",
     [
@@ -19,18 +21,6 @@ EVERY_BLOCK = pytest.mark.parametrize(
 
 def drawn(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
-
-
-def randomized(block):
-    """The block in float64, every parameter and running statistic drawn."""
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(0.5 * torch.randn_like(parameter))
-        for name, buffer in block.named_buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(torch.rand_like(buffer) + ("var" in name))
-    return block.double()
 
 
 def sigmoid(x):
