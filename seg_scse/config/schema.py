@@ -9,97 +9,25 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from seg_scse.config.attention import AttentionConfig, Strict
+from seg_scse.config.data import DataConfig, ScaleConfig, SplitConfig, VolumeConfig
+from seg_scse.config.masks import IGNORE_INDEX, MaskConfig
+from seg_scse.config.numbers import Fraction, ImageSize, NaturalInt, NonNegative, Positive, PositiveInt
 
-PositiveInt = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
-NaturalInt = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
-Fraction = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, gt=0.0, allow_inf_nan=False)]
-ImageSize = Annotated[StrictInt, Field(ge=32, multiple_of=32)]
-
-IGNORE_INDEX = 255
-"""Mask value of pixels that are in no loss and no score."""
-
-
-class MaskConfig(Strict):
-    """How mask files encode classes. Nothing is guessed: a value outside the declaration is refused."""
-
-    encoding: Literal["index", "palette", "binary", "objects"] = Field(
-        "index",
-        description="index: pixel value = class; palette: palette index = class; binary: above `threshold` = class 1; "
-        "objects: one file per object, their union = class 1",
-    )
-    values: dict[int, NaturalInt] | None = Field(
-        None,
-        description="map from the value found in the file to the class index (255 = ignore), for index and palette",
-    )
-    threshold: Annotated[StrictInt, Field(ge=0, le=254)] = Field(
-        127, description="binary and objects: pixel values above this are foreground"
-    )
-
-
-class SplitConfig(Strict):
-    """How samples without a split of their own are divided. The result is written into the run folder."""
-
-    train: Fraction = Field(0.7, description="share of the independent units (groups) for training")
-    val: Fraction = Field(0.15, description="share for validation; of the training split where that comes ready-made")
-    test: Fraction = Field(0.15, description="share for the test")
-    seed: NaturalInt = Field(41, description="seed of the random split; independent of the training seed")
-    group: str | None = Field(
-        None,
-        description="regular expression on the sample id; its first group names the patient or scene kept together",
-    )
-
-    @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> Self:
-        total = self.train + self.val + self.test
-        if abs(total - 1.0) > 1e-6:
-            raise ValueError(f"train + val + test = {total:g}: the shares must sum to 1")
-        return self
-
-
-class DataConfig(Strict):
-    """Where images and masks are and what they mean."""
-
-    card: str | None = Field(None, description="name of a public data set in datasets/, or the path of a card.yaml")
-    root: str | None = Field(None, description="folder (or archive, with a card) that holds the data")
-    images: str = Field("images", description="folder of images: absolute or under root; `{split}` allowed")
-    masks: str = Field("masks", description="folder of masks: absolute or under root; `{split}` allowed")
-    image_suffix: str = Field("", description="end of the image stem to drop before pairing, such as `_sat`")
-    mask_suffix: str = Field("", description="end of the mask stem to drop before pairing, such as `_mask`")
-    exclude: dict[str, str] = Field(default_factory=dict, description="sample ids to leave out, each with its reason")
-    classes: tuple[str, ...] = Field(("background", "foreground"), description="class names in index order; 0 first")
-    mask: MaskConfig = MaskConfig()
-    channels: Literal["rgb", "gray"] = Field(
-        "rgb", description="channels given to the network; grey files repeat in rgb"
-    )
-    alpha: Literal["opaque", "drop"] = Field(
-        "opaque", description="opaque: an alpha channel must be 255 everywhere; drop: ignore it whatever it holds"
-    )
-    split: SplitConfig = SplitConfig()
-    cache: str | None = Field(None, description="folder of extracted archives and decoded samples; default: user cache")
-    max_pixels: PositiveInt = Field(100_000_000, description="larger images are refused before they are decoded")
-
-    @model_validator(mode="after")
-    def _classes_are_consistent(self) -> Self:
-        if len(self.classes) < 2:
-            raise ValueError(f"classes = {list(self.classes)}: at least two are needed, background first")
-        if len(self.classes) > IGNORE_INDEX:
-            raise ValueError(f"{len(self.classes)} classes: at most {IGNORE_INDEX} are supported")
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"classes = {list(self.classes)}: names must differ")
-        if "foreground" in self.classes and (len(self.classes) > 2 or self.classes[0] == "foreground"):
-            raise ValueError("classes: `foreground` is the name of the mean over all classes but the first: rename it")
-        if self.mask.encoding in ("binary", "objects") and len(self.classes) != 2:
-            raise ValueError(
-                f"mask.encoding={self.mask.encoding} gives two classes, but classes names {len(self.classes)}"
-            )
-        targets = set((self.mask.values or {}).values()) - {IGNORE_INDEX}
-        if targets and max(targets) >= len(self.classes):
-            raise ValueError(
-                f"mask.values maps to class {max(targets)}, but there are only {len(self.classes)} classes"
-            )
-        return self
+__all__ = [
+    "IGNORE_INDEX",
+    "AugmentationConfig",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "LossConfig",
+    "MaskConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ScaleConfig",
+    "SplitConfig",
+    "TrainerConfig",
+    "VolumeConfig",
+]
 
 
 class ModelConfig(Strict):
@@ -208,6 +136,12 @@ class TrainerConfig(Strict):
         "image", description="crops per epoch: one of each image, or as many as have the image's area"
     )
     repeats: PositiveInt = Field(1, description="multiplies the crops per epoch, each with its own augmentation")
+    crops: Literal["random", "foreground", "class"] = Field(
+        "random",
+        description="where crops lie: anywhere; around a pixel that is not background; around a pixel of a class drawn "
+        "evenly among those of the image",
+    )
+    crops_share: Fraction = Field(0.5, description="foreground and class: share of the crops so placed")
     batch_size: PositiveInt = Field(8, description="samples per process and forward pass")
     accumulate: PositiveInt = Field(1, description="forward passes per optimizer step")
     crop: ImageSize = Field(256, description="side of the square training crop in pixels; tiles at evaluation too")

@@ -79,7 +79,7 @@ class Card(Strict):
         forbidden = _NOT_IN_A_CARD & self.data.keys()
         if forbidden:
             raise ValueError(f"data.{min(forbidden)} is the user's to set")
-        DataConfig.model_validate(self.data)
+        DataConfig.model_validate(self.data).require_consistency()
         return self
 
 
@@ -149,7 +149,9 @@ def resolve_card(config: DataConfig) -> DataConfig:
         return config
     merged = _merge(load_card(config.card).data, config.model_dump(exclude_unset=True))
     try:
-        return DataConfig.model_validate(merged)
-    except ValidationError as error:
-        problems = "; ".join(e["msg"] for e in error.errors())
+        resolved = DataConfig.model_validate(merged)
+        resolved.require_consistency()
+        return resolved
+    except ValueError as error:
+        problems = "; ".join(e["msg"] for e in error.errors()) if isinstance(error, ValidationError) else str(error)
         raise ConfigError(f"data.card={config.card} together with your settings is invalid: {problems}.") from error

@@ -71,13 +71,13 @@ def test_without_a_card_nothing_changes():
 def test_card_fills_what_the_user_left_and_keeps_the_rest():
     user = {
         "card": "amazon_forest",
-        "mask": {"threshold": 3},
+        "mask": {"nodata": "refuse"},
         "split": {"seed": 7},
         "exclude": {"x": "y"},
         "alpha": "drop",
     }
     config = resolve_card(DataConfig.model_validate(user))
-    assert (config.mask.encoding, config.mask.values, config.mask.threshold) == ("palette", {1: 1, 2: 0}, 3)
+    assert (config.mask.encoding, config.mask.values, config.mask.nodata) == ("palette", {1: 1, 2: 0}, "refuse")
     assert (config.split.val, config.split.seed) == (0.2, 7)
     assert set(config.exclude) == {"x", "Amazon_181.tiff_34"}
     assert (config.images, config.alpha, config.classes) == ("{split}/images", "drop", ("non_forest", "forest"))
