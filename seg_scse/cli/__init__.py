@@ -30,14 +30,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     if not options.json:
-        options.action(options)
-        return
-    with contextlib.redirect_stdout(sys.stderr):
         result = options.action(options)
-    if result is not None:
-        print(json.dumps(result))
+    else:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = options.action(options)
+        if result is not None:
+            print(json.dumps(result))
+    return int((result or {}).get("exit_code", 0))
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(options)
+        return _run(options)
     except SegScseError as error:
         if options.debug:
             traceback.print_exc()
@@ -70,4 +71,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = f"{type(error).__name__}: {error}"
             print(f"internal error: {text}\nThis is a defect: run again with --debug and report it.", file=sys.stderr)
         return 1
-    return 0

@@ -1,11 +1,11 @@
 """The options of the commands, and their help."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seg_scse.cli import commands
+from seg_scse.cli.data_arguments import register_data
+from seg_scse.cli.options import add_command, natural, positive
 
 _TRAIN_EXAMPLES = """examples:
   train.py --config configs/quickstart.yaml
@@ -31,39 +31,6 @@ _CONFIG_EXAMPLES = """examples:
   seg-scse config schema > seg_scse.schema.json
 """
 
-if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _natural(text) == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return int(text)
-
-
-def _add(
-    into: "_Commands", name: str, action: Callable[[argparse.Namespace], commands.Result], text: str, examples: str
-) -> argparse.ArgumentParser:
-    """Add a command with the options that all commands have."""
-    made = into.add_parser(
-        name,
-        help=text,
-        description=text,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    made.set_defaults(action=action)
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    made.add_argument("--json", action="store_true", help="print the result as JSON on stdout, all else on stderr")
-    return made
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe all commands and their options."""
@@ -74,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    train = _add(actions, "train", commands.train, "Train a network.", _TRAIN_EXAMPLES)
+    train = add_command(actions, "train", commands.train, "Train a network.", _TRAIN_EXAMPLES)
     train.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration")
     train.add_argument("--images", type=Path, metavar="DIR", help="folder of images, to train without a configuration")
     train.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks with the same file stems")
@@ -83,13 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--evaluate", choices=("train", "val", "test"), help="score the best checkpoint afterwards")
     train.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
 
-    evaluate = _add(actions, "evaluate", commands.evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
+    evaluate = add_command(actions, "evaluate", commands.evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
     evaluate.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     evaluate.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
 
     text = "Show what the gates of a run do: pictures of images, statistics over a split."
-    explain = _add(actions, "explain", commands.explain, text, _EXPLAIN_EXAMPLES)
+    explain = add_command(actions, "explain", commands.explain, text, _EXPLAIN_EXAMPLES)
     explain.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
     explain.add_argument(
         "--images", nargs="+", metavar="ID", help="sample ids of the run or image files; default: chosen from the split"
@@ -97,18 +64,20 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     explain.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
     text = "images to choose: the worst, median and best of an evaluated split, else the first; default: 6"
-    explain.add_argument("--count", type=_positive, metavar="N", help=text)
+    explain.add_argument("--count", type=positive, metavar="N", help=text)
     text = "most images of the split to study; default: 200, all with --intervene; 0: no study, pictures only"
-    explain.add_argument("--limit", type=_natural, metavar="N", help=text)
+    explain.add_argument("--limit", type=natural, metavar="N", help=text)
     explain.add_argument("--out", type=Path, metavar="DIR", help="folder to write; default: RUN/explain/<split>")
     explain.add_argument("--intervene", action="store_true", help="replace gates instead, and score the change of Dice")
     text = "with --intervene: the gates to replace, such as `decoder.1`; default: all, one by one and together"
     explain.add_argument("--sites", nargs="+", metavar="SITE", help=text)
 
+    register_data(actions)
+
     config = actions.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)
     steps = config.add_subparsers(required=True, metavar="ACTION")
     text = "Check a configuration, its card, loss and network, and print it resolved."
-    check = _add(steps, "check", commands.check_config, text, _CONFIG_EXAMPLES)
+    check = add_command(steps, "check", commands.check_config, text, _CONFIG_EXAMPLES)
     check.add_argument("file", type=Path, metavar="FILE")
-    _add(steps, "schema", commands.print_schema, "Print the JSON schema of a configuration.", _CONFIG_EXAMPLES)
+    add_command(steps, "schema", commands.print_schema, "Print the JSON schema of a configuration.", _CONFIG_EXAMPLES)
     return parser

@@ -7,13 +7,17 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from seg_scse.cli import cross_validation
+from seg_scse.cli.options import Result
 from seg_scse.config.loading import load_config
 from seg_scse.config.printing import json_schema, to_yaml
 from seg_scse.errors import ConfigError
 
-Result = dict[str, Any] | None
+if TYPE_CHECKING:
+    from seg_scse.config.schema import Config
+    from seg_scse.training.run import Outcome
 
 
 def _check_train(options: argparse.Namespace) -> None:
@@ -42,23 +46,34 @@ def train(options: argparse.Namespace) -> Result:
 
 
 def _train_and_evaluate(options: argparse.Namespace) -> Result:
-    from seg_scse import distributed
     from seg_scse.report.curves import plot_curves
     from seg_scse.training import run
 
+    if options.resume and cross_validation.is_one(options.resume):
+        return cross_validation.resume(options.resume, options.overrides)
     if options.resume:
-        outcome = run.resume(options.resume, plot_curves, options.overrides)
-    elif options.images:
-        from seg_scse.training.autoconfig import choose_config
+        return _report_outcome(run.resume(options.resume, plot_curves, options.overrides), options)
+    config, reasons = _chosen_config(options)
+    if options.print_config:
+        print(to_yaml(config, reasons), end="")
+        return None
+    if cross_validation.is_wanted(config):
+        return cross_validation.train(config, options.out, reasons, options.evaluate)
+    return _report_outcome(run.start(config, options.out, plot_curves, reasons, options.evaluate), options)
 
-        config, reasons = choose_config(options.images, options.masks, options.overrides)
-        if options.print_config:
-            print(to_yaml(config, reasons), end="")
-            return None
-        outcome = run.start(config, options.out, plot_curves, reasons, options.evaluate)
-    else:
-        config = load_config(options.config, options.overrides)
-        outcome = run.start(config, options.out, plot_curves, evaluate=options.evaluate)
+
+def _chosen_config(options: argparse.Namespace) -> "tuple[Config, dict[str, str]]":
+    """Return the configuration and, where it was chosen by looking at folders, the reasons."""
+    if not options.images:
+        return load_config(options.config, options.overrides), {}
+    from seg_scse.training.autoconfig import choose_config
+
+    return choose_config(options.images, options.masks, options.overrides)
+
+
+def _report_outcome(outcome: "Outcome", options: argparse.Namespace) -> Result:
+    from seg_scse import distributed
+
     if distributed.is_main():
         print(f"run: {outcome.folder}")
     if options.evaluate:
@@ -77,6 +92,8 @@ def evaluate(options: argparse.Namespace) -> Result:
     from seg_scse import distributed
 
     with distributed.process_group():
+        if cross_validation.is_one(options.run):
+            return cross_validation.evaluate(options.run, options.split, options.checkpoint, options.overrides)
         return _evaluate_run(options.run, options.split, options.checkpoint or "best", options.overrides)
 
 
@@ -178,7 +195,7 @@ def check_config(options: argparse.Namespace) -> Result:
     data = resolve_card(config.data)
     build_loss(config.loss, len(data.classes))
     without_download = config.model.without_weights()
-    build_model(without_download, 3 if data.channels == "rgb" else 1, len(data.classes))
+    build_model(without_download, len(data.band_names), len(data.classes))
     print(to_yaml(config.model_copy(update={"data": data})), end="")
     return None
 

@@ -30,8 +30,9 @@ class ScaleConfig(Strict):
 
     @model_validator(mode="after")
     def _fields_mean_something(self) -> Self:
+        given = [bound is not None for bound in (self.low, self.high)]
         ranged = self.method == "range"
-        if ranged != (self.low is not None and self.high is not None) or (not ranged and (self.low or self.high)):
+        if any(given) != ranged or all(given) != ranged:
             raise ValueError(f"method = {self.method}: low and high go with method = range, which needs both")
         if self.per == "file" and self.method not in ("percentile", "zscore"):
             raise ValueError(f"per = file has no meaning for method = {self.method}")

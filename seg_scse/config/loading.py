@@ -18,7 +18,10 @@ from seg_scse.errors import ConfigError, numbered
 
 MAX_BASES = 10
 COMMAND_LINE = "command line"
-MAY_MOVE = ("data.root", "data.images", "data.masks", "data.cache", "trainer.threads", "trainer.workers")
+MAY_MOVE = (
+    *("data.root", "data.images", "data.masks", "data.cache", "data.cache_gb"),
+    *("trainer.threads", "trainer.workers"),
+)
 """Keys that say where things are, not what they are: free to change when a run is resumed or evaluated."""
 
 

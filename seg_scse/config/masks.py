@@ -18,11 +18,11 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
 APPLIES: dict[str, frozenset[str]] = {
     "index": frozenset({"values", "offset", "ignore", "nodata"}),
-    "palette": frozenset({"values", "offset", "ignore"}),
+    "palette": frozenset({"values", "offset", "ignore", "nodata"}),
     "binary": frozenset({"threshold", "ignore", "nodata"}),
-    "objects": frozenset({"threshold"}),
-    "colours": frozenset({"colours"}),
-    "files": frozenset({"threshold", "overlap"}),
+    "objects": frozenset({"threshold", "nodata"}),
+    "colours": frozenset({"colours", "nodata"}),
+    "files": frozenset({"threshold", "overlap", "nodata"}),
     "bands": frozenset({"threshold", "overlap", "nodata"}),
     "polygons": frozenset({"labels", "overlap", "field"}),
     "rle": frozenset({"labels", "overlap", "columns"}),

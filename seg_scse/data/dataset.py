@@ -1,4 +1,4 @@
-"""Samples to batches: uint8 tensors, the same batches for any number of loader processes."""
+"""Samples to batches: uint8 (or scaled float32) tensors, the same batches for any number of loader processes."""
 
 import multiprocessing
 import multiprocessing.process
@@ -13,28 +13,36 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from seg_scse.data.crops import Pixel, Placement
+from seg_scse.data.lazy import ArrayLike
+from seg_scse.data.places import Places
 from seg_scse.data.sampler import EpochBatchSampler, Key
 from seg_scse.data.transforms import Transform
 from seg_scse.errors import DataError
 
 Batch = dict[str, torch.Tensor]
-"""`image` uint8 `(N, C, H, W)` in channels_last memory, `mask` uint8 `(N, H, W)`, `index` int64 `(N,)`."""
+"""`image` uint8, or float32 in [0, 1], `(N, C, H, W)` in channels_last memory; `mask` uint8 `(N, H, W)`; `index` int64
+`(N,)`."""
 
+_PLACING = 1  # tells these draws from those of the augmentation
 _STALLED_SECONDS = 600  # a worker that is silent for so long hangs
 
 
 class SampleStore(Protocol):
     """Decoded samples by number. Must be picklable, and small as a pickle: each loader process gets a copy."""
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Image `(H, W, C)`."""
+    def image(self, index: int) -> ArrayLike:
+        """Image `(H, W, C)`, uint8 or float32 in [0, 1]."""
         ...
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
+    def mask(self, index: int) -> ArrayLike:
         """Class indices or `IGNORE_INDEX`, `(H, W)`."""
+        ...
+
+    def places(self, index: int) -> Places:
+        """Some pixels of each class; asked for only where crops are placed."""
         ...
 
 
@@ -59,10 +67,19 @@ class TrainingSet(Dataset[dict[str, torch.Tensor | int]]):
         indices: numbers of the training samples in `store`.
         transform: crop and augmentation.
         seed: non-negative seed of the augmentation.
+        placement: where crops lie; None for anywhere.
     """
 
-    def __init__(self, store: SampleStore, indices: Sequence[int], transform: Transform, seed: int) -> None:
+    def __init__(
+        self,
+        store: SampleStore,
+        indices: Sequence[int],
+        transform: Transform,
+        seed: int,
+        placement: Placement | None = None,
+    ) -> None:
         self._store, self._indices, self._transform, self._seed = store, tuple(indices), transform, seed
+        self._placement = placement
 
     def __len__(self) -> int:
         """Number of samples, without repeats."""
@@ -75,7 +92,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor | int]]):
             key: `(epoch, draw, position in indices)`, as the sampler gives it.
 
         Returns:
-            `image` uint8 `(C, H, W)`, `mask` uint8 `(H, W)`, and `index`, the sample's number in the store.
+            `image` uint8 or float32 `(C, H, W)`, `mask` uint8 `(H, W)`, and `index`, the sample's number in the store.
 
         Raises:
             DataError: the sample cannot be read any more; names it.
@@ -85,8 +102,16 @@ class TrainingSet(Dataset[dict[str, torch.Tensor | int]]):
         with _named((epoch, draw, index)):
             entropy = np.random.SeedSequence([self._seed, epoch, draw, index])
             seed = int(entropy.generate_state(1, np.uint64)[0])  # 64 bits: no two draws share one by chance
-            image, mask = self._transform(self._store.image(index), self._store.mask(index), seed)
+            around = self._around((epoch, draw, index))
+            image, mask = self._transform(self._store.image(index), self._store.mask(index), seed, around)
         return {"image": torch.from_numpy(image).permute(2, 0, 1), "mask": torch.from_numpy(mask), "index": index}
+
+    def _around(self, key: Key) -> Pixel | None:
+        """Choose the pixel that the crop must hold, with numbers of its own: augmentation draws do not shift."""
+        if self._placement is None:
+            return None
+        rng = np.random.default_rng([self._seed, *key, _PLACING])
+        return self._placement.pixel(self._store.places(key[2]), rng)
 
     def __getitems__(self, keys: list[Key]) -> "list[dict[str, torch.Tensor | int]] | DataError":
         """One batch for the loader, or the error as a value.

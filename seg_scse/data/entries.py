@@ -1,76 +1,92 @@
-"""One decoded sample in the cache: two arrays that are mapped into memory, and a line of facts about them."""
+"""One decoded sample in the cache: two arrays that are mapped into memory, and facts about them."""
 
 import hashlib
 import json
 import os
-import tempfile
-import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from seg_scse.config.schema import DataConfig
+from seg_scse.config.schema import IGNORE_INDEX, DataConfig
+from seg_scse.data.array_files import is_complete, map_array, npy_header, replacing
+from seg_scse.data.bands import BandCounter, BandStatistics, Number, Valid, strips
 from seg_scse.data.masks import read_mask
 from seg_scse.data.names import shown
-from seg_scse.data.reading import Pixels, decode_image
+from seg_scse.data.pictures import Picture, open_picture
+from seg_scse.data.raster import Array, Place
+from seg_scse.data.room import Room
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
-_FORMAT = 2  # raise it when decoding or this layout changes, so that older entries are made again
-_HEADER = threading.Lock()  # np.load parses a header by `ast`, which on Python 3.11 fails at times in several threads
-_DECODING = ("mask", "channels", "alpha", "max_pixels")
+Mask = NDArray[np.uint8]
+
+FILLED = "have pixels without data, which are ignored and filled with the mean of their band"
+_FORMAT = 3  # raise it when decoding or this layout changes, so that older entries are made again
+_DECODING = ("mask", "task", "channels", "bands", "use", "alpha", "nodata", "max_pixels")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Facts about one decoded sample.
+    """Facts about one decoded sample; numbers per band are in the file's units, over its valid pixels.
 
     Attributes:
         shape: `(H, W, C)` of the image.
+        dtype: type of its pixels, one of `raster.DTYPES`.
         image_digest: SHA-256 of the image's shape and pixels.
         mask_digest: the same of the mask.
-        sums: sum of each channel's values, 0 to 255.
-        squares: sum of each channel's squared values.
-        class_pixels: mask value -> pixels.
+        valid: pixels that hold data.
+        sums: sum of each band's values.
+        squares: sum of each band's squared values.
+        minima: lowest value of each band.
+        maxima: highest value of each band.
+        fill: value of each band at pixels without data: its mean, rounded for integers.
+        class_pixels: mask value -> pixels; of a multilabel mask class -> pixels, with 0 for pixels in none.
         facts: what was done to the image.
+        place: where the image lies, where its file says so.
+        stored: whether the decoded arrays are kept beside these facts; else they are read from their files.
     """
 
     shape: tuple[int, int, int]
+    dtype: str
     image_digest: str
     mask_digest: str
-    sums: tuple[int, ...]
-    squares: tuple[int, ...]
+    valid: int
+    sums: tuple[Number, ...]
+    squares: tuple[Number, ...]
+    minima: tuple[Number, ...]
+    maxima: tuple[Number, ...]
+    fill: tuple[Number, ...]
     class_pixels: dict[int, int]
     facts: tuple[str, ...]
+    place: Place | None
+    stored: bool
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the image, valid or not."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded image and mask."""
+        return decoded_bytes(self.shape, self.dtype)
 
 
-def _digest(pixels: Pixels) -> str:
-    return hashlib.sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def _measure(image: Pixels, mask: Pixels, facts: tuple[str, ...]) -> Entry:
-    histograms = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(image.shape[2])]
-    values = np.arange(256)
-    classes = np.bincount(mask.ravel(), minlength=256)
-    height, width, channels = image.shape
-    return Entry(
-        shape=(height, width, channels),
-        image_digest=_digest(image),
-        mask_digest=_digest(mask),
-        sums=tuple(int(histogram @ values) for histogram in histograms),
-        squares=tuple(int(histogram @ values**2) for histogram in histograms),
-        class_pixels={int(value): int(classes[value]) for value in classes.nonzero()[0]},
-        facts=facts,
-    )
+def decoded_bytes(shape: tuple[int, int, int], dtype: str) -> int:
+    """Bytes of an image of this shape and type and of its mask."""
+    return shape[0] * shape[1] * (shape[2] * np.dtype(dtype).itemsize + 1)
 
 
 def decoding_of(config: DataConfig) -> str:
     """The part of the configuration that decides how files are decoded, as text for `entry_key`."""
     decoding = {name: value for name, value in config.model_dump(mode="json").items() if name in _DECODING}
-    return json.dumps([_FORMAT, len(config.classes), decoding], sort_keys=True)
+    named = config.mask.encoding in ("polygons", "rle")  # their files name the classes, others only count them
+    classes = list(config.classes) if named else len(config.classes)
+    return json.dumps([_FORMAT, classes, config.volume.plane, decoding], sort_keys=True)
 
 
 def entry_key(sample: Sample, decoding: str, real_folders: dict[Path, str]) -> str:
@@ -81,8 +97,8 @@ def entry_key(sample: Sample, decoding: str, real_folders: dict[Path, str]) -> s
         decoding: from `decoding_of`.
         real_folders: resolved folders, filled here: resolving each of many files again is slow.
     """
-    text = hashlib.sha256(decoding.encode())
-    for path in (sample.image, *sample.masks):
+    text = hashlib.sha256(f"{decoding}\0{sample.plane}\0{sample.label!r}".encode(errors="surrogateescape"))
+    for path in sample.files:
         folder = path.parent
         if folder not in real_folders:
             real_folders[folder] = os.path.realpath(folder)
@@ -97,44 +113,19 @@ def entry_key(sample: Sample, decoding: str, real_folders: dict[Path, str]) -> s
 
 def entry_paths(folder: Path, key: str) -> tuple[Path, Path, Path]:
     """Files of an entry: facts, image and mask."""
-    stem = folder / key[:2] / key
-    return stem.with_suffix(".json"), stem.with_suffix(".image.npy"), stem.with_suffix(".mask.npy")
-
-
-def _write(path: Path, content: Pixels | bytes) -> None:
-    """Write beside and rename. Not flushed to the disk: a cache that a power cut damages is found out and redone."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
-        try:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                np.save(stream, content, allow_pickle=False)
-            stream.close()
-            Path(stream.name).replace(path)
-        except BaseException:
-            Path(stream.name).unlink(missing_ok=True)
-            raise
-
-
-def map_array(path: Path, shape: tuple[int, ...]) -> Pixels:
-    """Map an array of the cache into memory, read-only; no file stays open.
-
-    Raises:
-        OSError: missing or unreadable.
-        ValueError: not the array that was written.
-    """
-    with _HEADER:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.shape != shape or array.dtype != np.uint8:
-        raise ValueError(f"{path}: {array.dtype} {array.shape} instead of uint8 {shape}")
-    return np.asarray(array)
+    stem = f"{folder}/{key[:2]}/{key}"
+    return Path(f"{stem}.json"), Path(f"{stem}.image.npy"), Path(f"{stem}.mask.npy")
 
 
 def _parse(data: Mapping[str, Any]) -> Entry:
     values = {field.name: data[field.name] for field in fields(Entry)}
-    for name in ("shape", "sums", "squares", "facts"):
+    for name in ("shape", "sums", "squares", "minima", "maxima", "fill", "facts"):
         values[name] = tuple(values[name])
     values["class_pixels"] = {int(value): count for value, count in values["class_pixels"].items()}
+    place = values["place"]
+    if place is not None:
+        transform = place["transform"] and tuple(place["transform"])
+        values["place"] = Place(place["crs"], transform, tuple(place["spacing"]), place["unit"])
     return Entry(**values)
 
 
@@ -143,40 +134,155 @@ def load_entry(folder: Path, key: str) -> Entry | None:
     facts, image, mask = entry_paths(folder, key)
     try:
         entry = _parse(json.loads(facts.read_bytes()))
-        map_array(image, entry.shape)
-        map_array(mask, entry.shape[:2])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        complete = not entry.stored or (
+            is_complete(image, entry.shape, entry.dtype) and is_complete(mask, entry.shape[:2], "uint8")
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return entry
+    return entry if complete else None
 
 
-def make_entry(sample: Sample, config: DataConfig, folder: Path, key: str) -> Entry:
-    """Decode a sample and store it; the facts are written last, so that an entry is complete or absent.
+def _write_facts(path: Path, entry: Entry) -> None:
+    place = entry.place and asdict(entry.place)
+    with replacing(path) as stream:
+        stream.write(json.dumps({**vars(entry), "place": place}).encode())
+
+
+def make_entry(sample: Sample, config: DataConfig, folder: Path, key: str, room: Room) -> Entry:
+    """Decode a sample, measure it, and store it where there is room.
+
+    The facts are written last, so that an entry is complete or absent.
 
     Raises:
         DataError: image or mask cannot be used as declared.
         OSError: the cache cannot be written.
     """
-    image, facts = decode_image(sample.image, config)
-    mask = read_mask(sample.masks, sample.image, (image.shape[0], image.shape[1]), config)
-    entry = _measure(image, mask, facts)
     facts_path, image_path, mask_path = entry_paths(folder, key)
     facts_path.parent.mkdir(parents=True, exist_ok=True)
-    _write(image_path, image)
-    _write(mask_path, mask)
-    _write(facts_path, json.dumps(asdict(entry)).encode())
+    with open_picture(sample, config) as picture:
+        mask = read_mask(sample, picture.shape[:2], picture.place, config)
+        stored = room.take(decoded_bytes(picture.shape, picture.dtype))
+        if stored:
+            with replacing(image_path) as stream:
+                statistics, valid = copy_picture(picture, stream)
+        else:
+            statistics, valid = copy_picture(picture, None)
+        if valid is not None:
+            mask = np.where(valid, mask, np.uint8(IGNORE_INDEX))
+        entry = describe(picture, statistics, mask, config.task == "multilabel", stored)
+    if stored:
+        with replacing(mask_path) as stream:
+            stream.write(npy_header(mask.shape, "uint8"))
+            stream.write(np.ascontiguousarray(mask).data)
+    _write_facts(facts_path, entry)
     return entry
 
 
-def read_array(path: Path, shape: tuple[int, ...], sample: Sample) -> Pixels:
+def copy_picture(picture: Picture, out: IO[bytes] | None) -> tuple[BandStatistics, Valid | None]:
+    """Decode an image strip by strip.
+
+    Args:
+        picture: the image.
+        out: stream of an array file to write it to, with pixels without data filled; None only measures.
+
+    Returns:
+        statistics, and which pixels hold data, `(H, W)`; None where all do.
+
+    Raises:
+        DataError: the file cannot be decoded.
+        OSError: the stream cannot be written.
+    """
+    (height, width, _), dtype = picture.shape, picture.dtype
+    counter = BandCounter(picture.shape, dtype)
+    whole: Valid | None = None
+    if out is not None:
+        out.write(npy_header(picture.shape, dtype))
+    for rows in strips(height, width):
+        pixels, valid = picture.read(rows, slice(0, width))
+        if valid is not None and not valid.all():
+            whole = np.ones((height, width), np.bool_) if whole is None else whole
+            whole[rows], pixels = valid, np.where(valid[..., None], pixels, pixels.dtype.type(0))
+        else:
+            valid = None
+        counter.add(pixels, valid)
+        if out is not None:  # by writing, not by a map: a full disk is then an error and no crash
+            out.write(pixels.data)
+    statistics = counter.result()
+    if out is not None and whole is not None:
+        out.flush()
+        _fill(Path(out.name), picture, whole, statistics.fill(dtype))
+    return statistics, whole
+
+
+def _fill(path: Path, picture: Picture, valid: Valid, fill: tuple[Number, ...]) -> None:
+    offset = len(npy_header(picture.shape, picture.dtype))
+    image = np.memmap(path, picture.dtype, "r+", offset, picture.shape)
+    for rows in strips(*valid.shape):
+        image[rows][~valid[rows]] = np.array(fill, image.dtype)
+
+
+def describe(picture: Picture, found: BandStatistics, mask: Mask, multilabel: bool, stored: bool) -> Entry:
+    """Put together what is known about a sample; `mask` (H, W) is ignored where the image holds no data."""
+    height, width, _ = picture.shape
+    mask_digest, counts = _digest_and_counts(mask)
+    return Entry(
+        shape=picture.shape,
+        dtype=picture.dtype,
+        image_digest=found.digest,
+        mask_digest=mask_digest,
+        valid=found.pixels,
+        sums=found.sums,
+        squares=found.squares,
+        minima=found.minima,
+        maxima=found.maxima,
+        fill=found.fill(picture.dtype),
+        class_pixels=_class_pixels(counts, multilabel),
+        facts=picture.facts if found.pixels == height * width else (*picture.facts, FILLED),
+        place=picture.place,
+        stored=stored,
+    )
+
+
+def _digest_and_counts(mask: Mask) -> tuple[str, NDArray[np.int64]]:
+    """SHA-256 of a mask's shape and pixels, and how many pixels have each value."""
+    digest, counts = hashlib.sha256(f"{mask.shape}".encode()), np.zeros(256, np.int64)
+    for rows in strips(*mask.shape):  # bincount makes eight bytes of one
+        strip = np.ascontiguousarray(mask[rows])
+        digest.update(strip.data)
+        counts += np.bincount(strip.ravel(), minlength=256)
+    return digest.hexdigest(), counts
+
+
+def _class_pixels(counts: NDArray[np.int64], multilabel: bool) -> dict[int, int]:
+    values = counts.nonzero()[0].tolist()
+    if not multilabel:
+        return {value: int(counts[value]) for value in values}
+    found = {0: int(counts[0]), IGNORE_INDEX: int(counts[IGNORE_INDEX])}
+    for label in range(1, 8):
+        having = [value for value in values if value != IGNORE_INDEX and value >> (label - 1) & 1]
+        found[label] = int(counts[having].sum())
+    return {label: pixels for label, pixels in found.items() if pixels}
+
+
+def drop_arrays(folder: Path, key: str, entry: Entry) -> Entry:
+    """Remove the arrays of an entry and keep its facts."""
+    facts, image, mask = entry_paths(folder, key)
+    kept = replace(entry, stored=False)
+    _write_facts(facts, kept)
+    image.unlink(missing_ok=True)
+    mask.unlink(missing_ok=True)
+    return kept
+
+
+def read_array(path: Path, shape: tuple[int, ...], dtype: str, sample: Sample) -> Array:
     """`map_array`, with an error that names the sample whose cached copy was damaged or removed.
 
     Raises:
         DataError: the entry is no longer there.
     """
     try:
-        return map_array(path, shape)
-    except (OSError, ValueError, EOFError) as error:
+        return map_array(path, shape, dtype)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{sample.id} ({shown(sample.image)}): its decoded copy {shown(path)} was removed or changed ({error}). "
             f"Start again: it will be decoded anew."

@@ -1,7 +1,7 @@
-"""Looking at folders nobody has described: what is in them, so that a configuration can be proposed.
+"""Looking at data nobody has described: what is in it, so that a configuration can be proposed (`proposals`).
 
-This is the one place that guesses. The guess is written into the configuration with its reason, and the reader then
-holds the data to it.
+This is the one place that looks at masks without knowing what they mean. The guess is written into the configuration
+with its reason, and the reader then holds the data to it.
 """
 
 from collections import Counter
@@ -12,72 +12,95 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seg_scse.config.schema import IGNORE_INDEX, DataConfig, MaskConfig
-from seg_scse.data.folders import SPLIT_FOLDERS, list_pairs, require_folder, visible
-from seg_scse.data.reading import colours, open_image, same_channels
+from seg_scse.config.schema import DataConfig, MaskConfig
+from seg_scse.data.folders import SPLIT_FOLDERS, require_folder, visible
+from seg_scse.data.listing import list_samples
+from seg_scse.data.names import shown
+from seg_scse.data.raster import Array, Raster
+from seg_scse.data.reading import read_raster, same_channels
 from seg_scse.data.samples import Sample
-from seg_scse.errors import DataError
+from seg_scse.errors import DataError, numbered
 
 _SPLIT = "{split}"
 
 MOST_INSPECTED = 400
 """Samples looked at; of more, evenly spaced ones. The reader checks all of them afterwards."""
 
-_COLOUR = {"RGB", "RGBA", "LA"}
-"""Modes of masks with several channels."""
-
-MOST_CLASSES = 20
-"""More distinct mask values than this are compression noise or instances, not classes."""
+_MOST_COUNTED = 4096  # more distinct colours than this are noise, whatever is counted further
+_NO_PIXELS = ("polygons", "rle")
+_SEVERAL_FILES = ("objects", "files")
 
 
 @dataclass
-class Findings:
-    """What was seen in the folders.
+class Seen:
+    """What was seen in images and masks.
 
     Attributes:
-        samples: all pairs.
+        samples: all samples.
         inspected: how many of them were opened.
+        problems: what could not be opened.
         heights: image heights in pixels.
         widths: image widths in pixels.
+        formats: formats of the images.
+        kinds: kinds of the images, see `Raster`.
+        dtypes: pixel types of the images.
+        bands: numbers of bands of the images, without what the file calls alpha.
+        names: names that a file gives its bands.
+        low: smallest finite value of any image.
+        high: largest one.
         grey: every image seen is grey.
         alpha: some image has an alpha channel that is not opaque.
-        modes: Pillow modes of the masks and how many there are of each.
+        spectral: an alpha channel has more values than transparency has: it is a band.
+        mask_kinds: palette, single (one channel) or several (channels) -> masks.
         lossy: some mask is a JPEG.
-        values: pixels of each mask value.
+        fractions: some mask holds other than whole numbers.
+        values: pixels of each mask value; of several equal channels, of the first.
+        coloured: some mask has colours.
+        colours: pixels of each colour `#rrggbb` of masks with three channels.
         objects: the masks are one folder of files per image.
     """
 
     samples: list[Sample]
     inspected: int
+    problems: list[str] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
+    formats: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    dtypes: Counter[str] = field(default_factory=Counter)
+    bands: Counter[int] = field(default_factory=Counter)
+    names: tuple[str, ...] | None = None
+    low: float = float("inf")
+    high: float = float("-inf")
     grey: bool = True
     alpha: bool = False
-    modes: Counter[str] = field(default_factory=Counter)
+    spectral: bool = False
+    mask_kinds: Counter[str] = field(default_factory=Counter)
     lossy: bool = False
+    fractions: bool = False
     values: Counter[int] = field(default_factory=Counter)
+    coloured: bool = False
+    colours: Counter[str] = field(default_factory=Counter)
     objects: bool = False
 
 
-def inspect_folders(images: Path, masks: Path) -> Findings:
+def inspect_folders(images: Path, masks: Path) -> Seen:
     """Open images and masks of two folders and note what they are.
 
     Raises:
-        DataError: a folder is missing, files do not pair, or one cannot be read.
+        DataError: a folder is missing, files do not pair, or some cannot be read; all of them are listed.
     """
     config = folder_config(images, masks)
-    if _is_objects(config):
-        config = config.model_copy(update={"mask": MaskConfig(encoding="objects")})
-    samples = list_pairs(Path(), config, SPLIT_FOLDERS, [])
-    step = max(1, -(-len(samples) // MOST_INSPECTED))
-    findings = Findings(samples, len(samples[::step]), objects=config.mask.encoding == "objects")
-    for sample in tqdm(samples[::step], desc="looking at the data", unit="image", disable=None, leave=False):
-        _inspect(sample, config, findings)
-    return findings
+    listing = list_samples(config)
+    seen = look(listing.samples, config)
+    problems = [*listing.problems, *seen.problems]
+    if problems:
+        raise DataError(f"{len(problems)} problems in {shown(images)} and {shown(masks)}:\n{numbered(problems)}")
+    return seen
 
 
 def folder_config(images: Path, masks: Path) -> DataConfig:
-    """Return the configuration of a pair of folders that names only the folders; split folders become `{split}`.
+    """Return the configuration of a pair of folders; split folders become `{split}`, folders of masks `objects`.
 
     Raises:
         DataError: a folder is missing.
@@ -86,7 +109,8 @@ def folder_config(images: Path, masks: Path) -> DataConfig:
     for folder, argument in ((images, "--images"), (masks, "--masks")):
         divided = _SPLIT not in str(folder) and _is_divided(require_folder(folder, argument))
         named.append(str(folder.absolute() / _SPLIT if divided else folder.absolute()))
-    return DataConfig(images=named[0], masks=named[1])
+    config = DataConfig(images=named[0], masks=named[1])
+    return config.model_copy(update={"mask": MaskConfig(encoding="objects")}) if _is_objects(config) else config
 
 
 def _is_divided(folder: Path) -> bool:
@@ -96,86 +120,103 @@ def _is_divided(folder: Path) -> bool:
 
 
 def _is_objects(config: DataConfig) -> bool:
-    """Tell whether the mask folder holds only folders, which are then the objects of one image each."""
-    masks = Path(config.masks)
+    """Tell whether the mask folder holds only folders with the names of images, which are then their objects."""
     if _SPLIT in config.masks:
         return False
-    entries = visible(masks)
-    return bool(entries) and all(entry.is_dir() for entry in entries)
+    entries = visible(Path(config.masks))
+    beside = {entry.name for entry in visible(Path(config.images)) if entry.is_dir()}
+    return bool(entries) and all(entry.is_dir() and entry.name not in beside for entry in entries)
 
 
-def _inspect(sample: Sample, config: DataConfig, findings: Findings) -> None:
-    opened = open_image(sample.image, config.max_pixels)
-    pixels, has_alpha = colours(opened, sample.image, "drop")
-    findings.alpha |= has_alpha and bool((np.asarray(opened.image.convert("RGBA"))[..., 3] != 255).any())
-    findings.grey &= same_channels(pixels)
-    findings.heights.append(pixels.shape[0])
-    findings.widths.append(pixels.shape[1])
-    for path in sample.masks[:1] if findings.objects else sample.masks:
-        mask = open_image(path, config.max_pixels)
-        raw = np.asarray(mask.image)
-        if raw.ndim == 3:
-            if not same_channels(raw[..., :3]):
-                raise DataError(
-                    f"{path}: is a colour mask; which colour is which class cannot be told by looking. "
-                    "Convert the masks to one channel of class indices."
-                )
-            raw = raw[..., 0]
-        values, counts = np.unique(raw, return_counts=True)
-        findings.modes[mask.image.mode] += 1
-        findings.lossy |= mask.format == "JPEG"
-        findings.values.update(dict(zip((int(value) for value in values), counts.tolist(), strict=True)))
+def look(samples: Sequence[Sample], config: DataConfig, progress: bool | None = None) -> Seen:
+    """Open up to `MOST_INSPECTED` evenly spaced samples and note what they are; files that cannot be read are noted.
 
-
-def guess_mask(findings: Findings) -> tuple[MaskConfig, int, str]:
-    """Propose the mask encoding.
-
-    Returns:
-        the encoding, the number of classes, and the reason in words.
-
-    Raises:
-        DataError: the values allow no proposal.
+    Args:
+        samples: samples with their files.
+        config: `mask.encoding` says whether mask files hold pixels; `volume` and `max_pixels` are used.
+        progress: draw a progress bar; None: where stderr is a terminal.
     """
-    found = sorted(findings.values)
-    listed = ", ".join(f"{value} ({findings.values[value]:,} pixels)" for value in found[:MOST_CLASSES])
-    if findings.objects:
-        reason = f"the mask folder holds one folder of object files per image; values {listed}"
-        return MaskConfig(encoding="objects", threshold=_between(found)), 2, reason
-    if len(found) > MOST_CLASSES or findings.lossy:
-        return _guess_threshold(findings)
-    if len(found) < 2:
-        raise DataError(f"all masks inspected hold one value only: {listed}. There is nothing to learn.")
-    modes = set(findings.modes)
-    if modes & _COLOUR or (modes <= {"1", "L"} and found == [0, 255]):
-        if len(found) > 2 or modes - _COLOUR - {"1", "L"}:
-            raise DataError(
-                f"the masks have several channels, or are of several kinds ({', '.join(sorted(modes))}), and hold the "
-                f"values {listed}: store class indices in one channel."
-            )
-        return MaskConfig(encoding="binary", threshold=_between(found)), 2, f"two values: {listed}"
-    encoding = "palette" if set(findings.modes) == {"P"} else "index"
-    ignore = found[-1] == IGNORE_INDEX and len(found) > 2
-    classes = found[:-1] if ignore else found
-    values = {value: index for index, value in enumerate(classes)} | ({IGNORE_INDEX: IGNORE_INDEX} if ignore else {})
-    plain = classes == list(range(len(classes))) and not ignore
-    reason = f"values {listed}" + (f"; {IGNORE_INDEX} is taken as pixels to ignore" if ignore else "")
-    return MaskConfig(encoding=encoding, values=None if plain else values), len(classes), reason
+    chosen = samples[:: max(1, -(-len(samples) // MOST_INSPECTED))]
+    seen = Seen(list(samples), len(chosen), objects=config.mask.encoding == "objects")
+    quiet = None if progress is None else not progress
+    for sample in tqdm(chosen, desc="looking at the data", unit="image", disable=quiet, leave=False):
+        look_at_image(sample, config, seen)
+        look_at_masks(sample, config, seen)
+    return seen
 
 
-def _between(found: Sequence[int]) -> int:
-    """Return a threshold that tells the lowest from the highest value."""
-    return min(254, (found[0] + found[-1]) // 2)
+def look_at_image(sample: Sample, config: DataConfig, seen: Seen) -> None:
+    """Add what the image of a sample is."""
+    try:
+        raster = read_raster(sample.image, config.max_pixels, sample.plane, config.volume.plane)
+    except DataError as error:
+        seen.problems.append(str(error))
+        return
+    seen.heights.append(raster.pixels.shape[0])
+    seen.widths.append(raster.pixels.shape[1])
+    seen.formats[raster.format] += 1
+    seen.kinds[raster.kind] += 1
+    seen.dtypes[str(raster.pixels.dtype)] += 1
+    seen.names = seen.names or raster.names
+    pixels = raster.palette[raster.pixels[..., 0]] if raster.palette is not None else raster.pixels
+    if raster.alpha and raster.palette is None:
+        _look_at_alpha(raster, seen)
+        pixels = pixels[..., :-1]
+    seen.bands[pixels.shape[2]] += 1
+    seen.grey &= same_channels(pixels)
+    finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
+    if finite.size:
+        seen.low, seen.high = min(seen.low, float(finite.min())), max(seen.high, float(finite.max()))
 
 
-def _guess_threshold(findings: Findings) -> tuple[MaskConfig, int, str]:
-    total = findings.values.total()
-    ends = sum(count for value, count in findings.values.items() if value < 64 or 192 <= value <= 255)
-    if ends < 0.95 * total:
-        raise DataError(
-            f"the masks hold {len(findings.values)} different values, {ends / total:.0%} of the pixels near 0 or 255: "
-            "neither class indices nor black and white. Write a configuration with data.mask (see docs/data.md)."
-        )
-    reason = (
-        f"{len(findings.values)} values, {ends / total:.1%} of the pixels near 0 or 255: black and white with noise"
-    )
-    return MaskConfig(encoding="binary", threshold=127), 2, reason
+def _look_at_alpha(raster: Raster, seen: Seen) -> None:
+    """Transparency is 0, 255 and a few values at edges; a band of a satellite image has many, and is rarely full."""
+    alpha = raster.pixels[..., -1]
+    opaque = alpha == np.iinfo(alpha.dtype).max if alpha.dtype.kind != "f" else alpha == 1
+    seen.alpha |= not opaque.all()
+    seen.spectral |= raster.format == "TIFF" and bool(opaque.mean() < 0.5) and len(np.unique(alpha)) > 16
+
+
+def look_at_masks(sample: Sample, config: DataConfig, seen: Seen) -> None:
+    """Add what the mask files of a sample hold; of several files per image, of the first."""
+    if config.mask.encoding in _NO_PIXELS:
+        return
+    for path in sample.masks[:1] if config.mask.encoding in _SEVERAL_FILES else sample.masks:
+        try:
+            raster = read_raster(path, config.max_pixels, sample.plane, config.volume.plane)
+        except DataError as error:
+            seen.problems.append(str(error))
+            continue
+        _look_at_mask(raster, seen)
+
+
+def _look_at_mask(raster: Raster, seen: Seen) -> None:
+    pixels = raster.pixels
+    channels = pixels.shape[2]
+    seen.lossy |= raster.format == "JPEG"
+    seen.mask_kinds["palette" if raster.kind == "palette" else "single" if channels == 1 else "several"] += 1
+    if channels - raster.alpha == 3 and pixels.dtype == np.uint8:
+        seen.coloured |= not same_channels(pixels[..., :3])
+        _count_colours(pixels, seen)
+    elif channels - raster.alpha > 1:
+        seen.mask_kinds["bands"] += 1
+    level = pixels[..., 0]
+    if level.dtype.kind == "f":
+        seen.fractions |= bool((~np.isfinite(level) | (level != np.round(level))).any())
+    if not seen.fractions:
+        seen.values.update(_counts(level))
+
+
+def _count_colours(pixels: Array, seen: Seen) -> None:
+    if len(seen.colours) > _MOST_COUNTED:
+        return
+    packed = (pixels[..., 0].astype(np.uint32) << 16) | (pixels[..., 1].astype(np.uint32) << 8) | pixels[..., 2]
+    seen.colours.update({f"#{colour:06x}": count for colour, count in _counts(packed).items()})
+
+
+def _counts(level: Array) -> dict[int, int]:
+    if level.dtype == np.uint8:
+        counts = np.bincount(level.ravel(), minlength=256)
+        return {int(value): int(counts[value]) for value in counts.nonzero()[0]}
+    values, numbers = np.unique(level, return_counts=True)
+    return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}

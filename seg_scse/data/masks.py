@@ -1,132 +1,147 @@
-"""Mask files to class indices, by the declared encoding: nothing is guessed, and never by brightness of colours."""
+"""Mask files to class indices, by the declared encoding: nothing is guessed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_scse.config.schema import IGNORE_INDEX, DataConfig
+from seg_scse.config.data import DataConfig
+from seg_scse.config.masks import IGNORE_INDEX
+from seg_scse.data.georeference import difference_of_places
+from seg_scse.data.mask_layers import Layer, combine
+from seg_scse.data.mask_values import decode_values, each_band
 from seg_scse.data.names import shown
-from seg_scse.data.reading import Opened, Pixels, colours, open_image, same_channels
+from seg_scse.data.polygons import polygon_layers
+from seg_scse.data.raster import Place, Raster
+from seg_scse.data.reading import read_raster
+from seg_scse.data.run_lengths import run_length_layers
+from seg_scse.data.samples import Sample
+from seg_scse.data.volumes import is_volume
 from seg_scse.errors import DataError
 
-_INDEX_MODES = {"1", "L", "I", "I;16", "I;16B", "I;16L"}
-_MOST_VALUES_SHOWN = 8
+Pixels = NDArray[np.uint8]
 
 
-def _level(opened: Opened, path: Path, config: DataConfig) -> Pixels:
-    """Brightness `(H, W)` of a file whose colour channels are equal, so that brightness is not a guess."""
-    if opened.image.mode == "P":
-        raise DataError(f"{shown(path)}: is a palette image; set data.mask.encoding=palette and data.mask.values.")
-    if opened.image.mode in _INDEX_MODES - {"1", "L"}:
-        raise DataError(f"{shown(path)}: is a 16- or 32-bit mask; set data.mask.encoding=index and data.mask.values.")
-    pixels, _ = colours(opened, path, config.alpha)
-    if not same_channels(pixels):
-        raise DataError(
-            f"{shown(path)}: is a colour mask, and colour-coded classes are not read by this version. "
-            f"Convert it to one channel of class indices (data.mask.encoding=index)."
-        )
-    return pixels[..., 0]
-
-
-def _foreground(path: Path, opened: Opened, config: DataConfig) -> Pixels:
-    level = _level(opened, path, config)
-    threshold = config.mask.threshold
-    highest = int(level.max())
-    if 0 < highest <= threshold:
-        raise DataError(
-            f"{shown(path)}: no pixel is above data.mask.threshold={threshold}; values go up to {highest}. "
-            f"Set data.mask.threshold={highest - 1}{' or lower' if highest > 1 else ''}, or data.mask.encoding=index."
-        )
-    return (level > threshold).astype(np.uint8)
-
-
-def _suggestion(found: list[int], classes: int) -> str:
-    """Propose the line to put into the configuration."""
-    targets = list(range(len(found)))
-    if len(found) == classes + 1 and found[-1] == IGNORE_INDEX:
-        targets[-1] = IGNORE_INDEX
-    if len(found) == 1:  # one class alone: its index cannot be told from this file
-        return f"declare it, such as `data.mask.values: {{0: 0, {found[0]}: 1}}` ({IGNORE_INDEX} as class: ignore)"
-    if targets[-1] >= classes and targets[-1] != IGNORE_INDEX:
-        return f"declare every value in `data.mask.values` ({IGNORE_INDEX} as class: ignore) or name more data.classes"
-    pairs = ", ".join(f"{value}: {target}" for value, target in zip(found, targets, strict=True))
-    return f"put `data.mask.values: {{{pairs}}}` into the configuration"
-
-
-def _refuse_values(path: Path, opened: Opened, counts: dict[int, int], unknown: list[int], config: DataConfig) -> None:
-    shown_counts = ", ".join(f"{value} ({count} pixels)" for value, count in list(counts.items())[:_MOST_VALUES_SHOWN])
-    more = f" and {len(counts) - _MOST_VALUES_SHOWN} more" if len(counts) > _MOST_VALUES_SHOWN else ""
-    found = f"{shown(path)}: undeclared mask value {', '.join(map(str, unknown[:_MOST_VALUES_SHOWN]))}; "
-    found += f"found {shown_counts}{more}"
-    if opened.format == "JPEG" or any(240 <= value < 255 for value in unknown):
-        raise DataError(
-            f"{found}. This is a lossy mask (values near 0 and 255 are compression noise): "
-            f"set data.mask.encoding=binary and data.mask.threshold=127."
-        )
-    raise DataError(f"{found}. If that is right, {_suggestion(list(counts), len(config.classes))}.")
-
-
-def _indices(path: Path, opened: Opened, config: DataConfig) -> NDArray[np.integer]:
-    mode, wanted = opened.image.mode, config.mask.encoding
-    if wanted == "palette" and mode != "P":
-        raise DataError(f"{shown(path)}: is a {mode} image without a palette; set data.mask.encoding=index or binary.")
-    if wanted == "index" and mode == "P":
-        raise DataError(f"{shown(path)}: is a palette image; set data.mask.encoding=palette (class = palette index).")
-    if wanted == "index" and mode not in _INDEX_MODES:
-        raise DataError(
-            f"{shown(path)}: is a {mode} image, not one channel of integers as data.mask.encoding=index says. "
-            f"Set data.mask.encoding=binary if it is black and white, else convert it to one channel."
-        )
-    pixels = np.asarray(opened.image)
-    return pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
-
-
-def _map_values(path: Path, opened: Opened, config: DataConfig) -> Pixels:
-    """Translate the values in the file to class indices."""
-    raw = _indices(path, opened, config)
-    declared = config.mask.values or {index: index for index in range(len(config.classes))}
-    values, counts = np.unique(raw, return_counts=True)
-    unknown = [int(value) for value in values if int(value) not in declared]
-    if unknown:
-        found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        _refuse_values(path, opened, found, unknown, config)
-    targets = np.array([declared[int(value)] for value in values], np.uint8)
-    return targets[np.searchsorted(values, raw)]
-
-
-def _read_one(path: Path, image: Path, shape: tuple[int, int], config: DataConfig) -> Pixels:
-    opened = open_image(path, config.max_pixels)
-    width, height = opened.image.size
-    if (height, width) != shape:
-        raise DataError(
-            f"{shown(path)}: the mask is {width} x {height} pixels, but its image {shown(image)} is "
-            f"{shape[1]} x {shape[0]}. Correct one of them, or leave the sample out with data.exclude."
-        )
-    decode = _foreground if config.mask.encoding in ("binary", "objects") else _map_values
-    return decode(path, opened, config)
-
-
-def read_mask(paths: Sequence[Path], image: Path, shape: tuple[int, int], config: DataConfig) -> Pixels:
+def read_mask(sample: Sample, shape: tuple[int, int], place: Place | None, config: DataConfig) -> Pixels:
     """Read the mask of one image.
 
     Args:
-        paths: the mask file; for `encoding=objects` any number of files, whose union is class 1 (none: no object).
-        image: the image the mask belongs to, for messages.
-        shape: `(H, W)` of that image.
-        config: `mask`, `classes`, `alpha` and `max_pixels` are used.
+        sample: `masks` holds the file; several (or none) for `encoding=objects`, one for each class after the first
+            for `files`, the annotation file for `polygons` and `rle`.
+        shape: `(H, W)` of its image.
+        place: where the image lies, if it says so: a mask that lies elsewhere is refused, and GeoJSON needs it.
+        config: `task`, `mask`, `masks`, `classes`, `alpha`, `volume` and `max_pixels` are used.
 
     Returns:
-        uint8 `(H, W)` class indices, with 255 where `mask.values` says ignore.
+        uint8 `(H, W)`. For `task=multiclass` class indices; for `multilabel` bit k-1 of a pixel is set where class k
+        is. 255 is ignore in both.
 
     Raises:
-        DataError: the file cannot be read, has another size than the image, another encoding than declared, or values
-            that are not declared.
+        DataError: a file cannot be read, has another size or place than the image, another encoding than declared,
+            values that are not declared, or pixels in two classes.
     """
-    if config.mask.encoding != "objects":
-        return _read_one(paths[0], image, shape, config)
-    union = np.zeros(shape, np.uint8)
-    for path in paths:
-        union |= _read_one(path, image, shape, config)
+    image = _Image(sample, shape, place, config)
+    read = {"objects": _objects, "files": _files, "bands": _bands, "polygons": _polygons, "rle": _run_lengths}
+    return read.get(config.mask.encoding, _one_file)(image)
+
+
+class _Image:
+    """The image whose mask is read, and what its mask files must agree with."""
+
+    def __init__(self, sample: Sample, shape: tuple[int, int], place: Place | None, config: DataConfig) -> None:
+        self.sample, self.shape, self.place, self.config = sample, shape, place, config
+
+    def open(self, path: Path) -> Raster:
+        """Decode a mask file that covers the image pixel by pixel."""
+        plane = self.sample.plane if is_volume(path) else None
+        raster = read_raster(path, self.config.max_pixels, plane, self.config.volume.plane)
+        height, width = raster.pixels.shape[:2]
+        if (height, width) != self.shape:
+            raise DataError(
+                f"{shown(path)}: the mask is {width} x {height} pixels, but its image {shown(self.sample.image)} is "
+                f"{self.shape[1]} x {self.shape[0]}. Correct one of them, or leave the sample out with data.exclude."
+            )
+        difference = difference_of_places(raster.place, self.place, self.shape)
+        if difference:
+            raise DataError(
+                f"{shown(path)}: the mask lies elsewhere than its image {shown(self.sample.image)}: {difference}. "
+                "Bring both onto one grid, or leave the sample out with data.exclude."
+            )
+        return raster
+
+    def decode(self, path: Path) -> Pixels:
+        """Read one file whose pixels are values."""
+        raster = self.open(path)
+        valid = _valid(raster, path, self.config)
+        if valid is None:
+            return decode_values(raster, path, self.config)
+        result = np.full(self.shape, IGNORE_INDEX, np.uint8)
+        if valid.any():
+            result[valid] = decode_values(replace(raster, pixels=raster.pixels[valid][None]), path, self.config)[0]
+        return result
+
+    def combine(self, layers: Iterator[Layer], source: str) -> Pixels:
+        return combine(layers, self.shape, self.config, source)
+
+
+def _valid(raster: Raster, path: Path, config: DataConfig) -> NDArray[np.bool_] | None:
+    """Pixels that have data, or None where all count: by `mask.nodata`."""
+    if raster.valid is None or raster.valid.all() or config.mask.nodata == "value":
+        return None
+    if config.mask.nodata == "ignore":
+        return raster.valid
+    missing = int((~raster.valid).sum())
+    value = "no-data value" if raster.nodata is None else f"no-data value {raster.nodata:g}"
+    raise DataError(
+        f"{shown(path)}: {missing} of {raster.valid.size} pixels hold the {value} that the file declares. "
+        "Put `data.mask.nodata: value` into the configuration if it is an ordinary value, or `data.mask.nodata: ignore` "
+        "if such pixels belong to no class."
+    )
+
+
+def _one_file(image: _Image) -> Pixels:
+    return image.decode(image.sample.masks[0])
+
+
+def _objects(image: _Image) -> Pixels:
+    union = np.zeros(image.shape, np.uint8)
+    for path in image.sample.masks:
+        union |= image.decode(path)
     return union
+
+
+def _files(image: _Image) -> Pixels:
+    paths = image.sample.masks
+    ignored = np.zeros(image.shape, bool)
+
+    def layers() -> Iterator[Layer]:
+        for index, path in enumerate(paths, start=1):
+            decoded = image.decode(path)
+            np.logical_or(ignored, decoded == IGNORE_INDEX, out=ignored)
+            yield index, decoded == 1
+
+    result = image.combine(layers(), ", ".join(map(shown, paths)))
+    result[ignored] = IGNORE_INDEX
+    return result
+
+
+def _bands(image: _Image) -> Pixels:
+    path = image.sample.masks[0]
+    raster = image.open(path)
+    valid = _valid(raster, path, image.config)
+    result = image.combine(each_band(raster, path, image.config), shown(path))
+    if valid is not None:
+        result[~valid] = IGNORE_INDEX
+    return result
+
+
+def _polygons(image: _Image) -> Pixels:
+    layers = polygon_layers(image.sample, image.shape, image.place, image.config)
+    return image.combine(layers, f"{shown(image.sample.masks[0])} ({shown(image.sample.id)})")
+
+
+def _run_lengths(image: _Image) -> Pixels:
+    layers = run_length_layers(image.sample, image.shape, image.config)
+    return image.combine(layers, f"{shown(image.sample.masks[0])} ({shown(image.sample.id)})")

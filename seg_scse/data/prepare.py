@@ -2,19 +2,23 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seg_scse import distributed
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.cards import resolve_card
-from seg_scse.data.manifest import build_manifest
-from seg_scse.data.names import some
-from seg_scse.data.samples import SPLITS, Manifest
-from seg_scse.data.splits import apply_splits, write_splits
+from seg_scse.data.entries import Entry
+from seg_scse.data.listing import list_samples
+from seg_scse.data.manifest import divide_listing
+from seg_scse.data.measuring import measure, require_entries
+from seg_scse.data.samples import SPLITS, Manifest, Sample
+from seg_scse.data.splits import write_splits
 from seg_scse.data.store import Store
-from seg_scse.errors import DataError, SegScseError
+from seg_scse.data.tally import present_classes
+from seg_scse.errors import ConfigError, DataError, SegScseError
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,41 @@ class PreparedData:
         write_splits(path, self.manifest.samples)
 
 
-def prepare_data(config: DataConfig, splits: Mapping[str, str] | None = None) -> PreparedData:
+def require_multiclass(config: DataConfig) -> None:
+    """Refuse what networks and scores do not do.
+
+    Raises:
+        ConfigError: pixels may have several classes.
+    """
+    if config.task == "multilabel":
+        raise ConfigError(
+            "data.task = multilabel: such masks can be read and checked (seg-scse data check), but networks are "
+            "trained and scored with one class per pixel. Set data.task = multiclass, with data.mask.overlap = last "
+            "where classes overlap."
+        )
+
+
+def prepare_data(
+    config: DataConfig, splits: Mapping[str, str] | None = None, scale: Mapping[str, Any] | None = None
+) -> PreparedData:
     """List, divide, check and decode the samples; with several processes the main one does it first.
 
     Args:
         config: the `data` section.
         splits: split of each sample id in an earlier run, which is then kept exactly; None divides by the
             configuration.
+        scale: scaling of an earlier run (`Scales.as_state`), which is then kept exactly; None measures it where the
+            configuration says so.
 
     Raises:
-        ConfigError: unknown card or a wrong expression.
+        ConfigError: unknown card, a wrong expression, or a scale that does not fit the bands.
         DataError: with everything that cannot be used.
         WriteError: the cache cannot be written.
     """
     data: PreparedData | SegScseError | None = None
     if distributed.is_main():
         try:
-            data = _prepare(config, splits)
+            data = _prepare(config, splits, scale)
         except SegScseError as error:
             data = error
     failure = distributed.from_main(data if isinstance(data, SegScseError) else None)
@@ -85,19 +107,20 @@ def prepare_data(config: DataConfig, splits: Mapping[str, str] | None = None) ->
         if not distributed.is_main():
             raise SystemExit(failure.exit_code)  # the main process says why
         raise failure
-    return data if isinstance(data, PreparedData) else _prepare(config, splits)
+    return data if isinstance(data, PreparedData) else _prepare(config, splits, scale)
 
 
-def _prepare(config: DataConfig, splits: Mapping[str, str] | None) -> PreparedData:
+def _prepare(config: DataConfig, splits: Mapping[str, str] | None, scale: Mapping[str, Any] | None) -> PreparedData:
     config = resolve_card(config)
-    manifest = build_manifest(config)
-    if splits is not None:
-        manifest = _with_splits(manifest, splits)
-    store = Store.prepare(manifest, config, progress=distributed.is_main() and sys.stderr.isatty())
-    return PreparedData(config, manifest, store)
+    progress = distributed.is_main() and sys.stderr.isatty()
+    listing = list_samples(config)
+    presence = None
+    if config.split.stratify and splits is None and not listing.problems:
+        presence = _presence(listing.samples, require_entries(measure(listing.samples, config, progress)))
+    manifest = divide_listing(listing, config, presence, splits)
+    return PreparedData(config, manifest, Store.prepare(manifest, config, progress, scale))
 
 
-def _with_splits(manifest: Manifest, table: Mapping[str, str]) -> Manifest:
-    samples, unnamed = apply_splits(manifest.samples, table, "the run's splits")
-    note = f"{len(unnamed)} samples that the run did not have are not used: {some(unnamed)}"
-    return Manifest(tuple(samples), (*manifest.notes, *([note] if unnamed else [])))
+def _presence(samples: Sequence[Sample], entries: Sequence[Entry]) -> dict[str, frozenset[int]]:
+    """Classes in the mask of each sample, by id; ignored pixels are none."""
+    return {sample.id: present_classes(entry) for sample, entry in zip(samples, entries, strict=True)}

@@ -38,13 +38,13 @@ class Raster:
 
     Attributes:
         pixels: `(H, W, C)`, upright by EXIF orientation, of a type in `DTYPES`; all bands of the file, alpha included.
-            A palette image has its indices, C = 1.
+            A palette image has its indices, C = 1, or 2 with transparency.
         format: `PNG`, `JPEG`, `TIFF`, `BMP`, `GIF`, `WEBP`, `PPM`, `NIfTI`, `DICOM` or `NPY`.
         kind: palette: indices into `palette`; gray: C = 1; colour: RGB, C = 3; bands: anything else. With alpha, C is
             one more.
         alpha: the file says that its last band is transparency. Whether it is, the configuration decides: the fourth
             band of a satellite image is often marked so.
-        palette: uint8 `(256, 3)` colours of a palette image.
+        palette: uint8 `(256, 3)` colours of a palette image; and of a 1-bit one, whose kind is gray and whose 1 is 255.
         valid: bool `(H, W)`, False where the file itself says no data: its no-data value in every band, or its mask
             band; None where all are valid. NaN and infinity are left for those who know which bands are used.
         nodata: the no-data value that the file declares, or None.

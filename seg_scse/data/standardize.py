@@ -1,4 +1,4 @@
-"""From the loader's uint8 images to what the network sees, on the network's device."""
+"""From the loader's images to what the network sees, on the network's device."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,9 @@ MIN_STD = 1e-3
 
 class Standardizer(nn.Module):
     """Scale uint8 images to [0, 1], subtract the mean and divide by the standard deviation of each channel.
+
+    Float images are in [0, 1] already.
+
 
     Args:
         mean: one number per channel, of pixels in [0, 1].
@@ -26,6 +29,9 @@ class Standardizer(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp_min(MIN_STD).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 (N, C, H, W) to float32 (N, C, H, W) in channels_last layout."""
+        """Map uint8, or float32 in [0, 1], (N, C, H, W) to float32 (N, C, H, W) in channels_last layout."""
+        if images.dtype == torch.uint8:
+            scaled = images.to(dtype=torch.float32, memory_format=torch.channels_last)
+            return scaled.div_(255.0).sub_(self.mean).div_(self.std)
         images = images.to(dtype=torch.float32, memory_format=torch.channels_last)
-        return images.div_(255.0).sub_(self.mean).div_(self.std)
+        return (images - self.mean).div_(self.std)  # not in place: `to` may have copied nothing

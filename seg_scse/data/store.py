@@ -1,29 +1,30 @@
 """All samples, checked and decoded once, then read from the cache as memory-mapped arrays."""
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.cache import cache_folder, cannot_write
 from seg_scse.data.cards import resolve_card
-from seg_scse.data.entries import Entry, decoding_of, entry_key, entry_paths, load_entry, make_entry, read_array
+from seg_scse.data.entries import Entry, entry_paths, read_array
+from seg_scse.data.lazy import ArrayLike, FileImage, FileMask
+from seg_scse.data.measuring import entry_keys, measure, require_entries
 from seg_scse.data.names import some
-from seg_scse.data.reading import Pixels
+from seg_scse.data.places import Places, remembered_places
 from seg_scse.data.samples import Manifest, Sample
-from seg_scse.errors import DataError, numbered
+from seg_scse.data.scale_choice import choose_scales
+from seg_scse.data.scale_measuring import Measurable, Tally, tallies
+from seg_scse.data.scaling import Scaled, Scales, declared_range
+from seg_scse.errors import DataError
 
-_MOST_PROBLEMS = 200
-_ENOUGH_TO_SEE = 5  # where every sample is refused, the declaration is wrong, not the files
-_MOST_THREADS = 8
+__all__ = ["Statistics", "Store", "measure"]
+
+_FLOAT_STD = 1e-3  # least standard deviation of scaled values; of 8-bit values it is one grey level
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Statistics:
     """Statistics of some samples.
 
     Attributes:
-        mean: of each channel, in [0, 1], over all pixels.
-        std: of each channel, in [0, 1]; at least 1/255, so that constant images can be standardised.
+        mean: of each channel, in [0, 1] after the declared scale, over all pixels that hold data.
+        std: of each channel, in [0, 1]; at least 1/255 for 8-bit images, 1/1000 for others, so that constant images
+            can be standardised.
         class_pixels: pixels of each class, in index order.
         ignored: pixels marked as ignored.
         sizes: `(H, W)` of each image.
@@ -45,31 +47,13 @@ class Statistics:
     sizes: tuple[tuple[int, int], ...]
 
 
-def _prepare_one(sample: Sample, config: DataConfig, folder: Path, key: str) -> Entry | str:
-    """Return the cached or new entry, or what is wrong with the sample."""
-    try:
-        return load_entry(folder, key) or make_entry(sample, config, folder, key)
-    except DataError as error:
-        return str(error)
-
-
-def _prepare_all(
-    manifest: Manifest, config: DataConfig, folder: Path, keys: list[str], progress: bool
-) -> list[Entry | str]:
-    """Prepare every sample in threads: Pillow and NumPy release the interpreter while they decode."""
-    pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
-    try:
-        jobs = [pool.submit(_prepare_one, s, config, folder, k) for s, k in zip(manifest.samples, keys, strict=True)]
-        return [job.result() for job in tqdm(jobs, "reading data", unit="image", disable=not progress, leave=False)]
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _fact_notes(entries: Sequence[Entry]) -> list[str]:
     facts = Counter(fact for entry in entries for fact in entry.facts)
-    return [f"{count} of {len(entries)} images {fact}" for fact, count in sorted(facts.items())]
+    notes = [f"{count} of {len(entries)} images {fact}" for fact, count in sorted(facts.items())]
+    outside = sum(not entry.stored for entry in entries)
+    if outside:
+        notes.append(f"{outside} of {len(entries)} images are beyond data.cache_gb, read from their files when needed")
+    return notes
 
 
 def _leak_notes(samples: Sequence[Sample], entries: Sequence[Entry]) -> list[str]:
@@ -88,92 +72,166 @@ def _leak_notes(samples: Sequence[Sample], entries: Sequence[Entry]) -> list[str
 class Store:
     """Decoded samples by their position in the manifest. Holds no open file; pickles small.
 
+    Made by `prepare`.
+
     Attributes:
         digest: SHA-256 over all ids and decoded images and masks: what data a run saw.
-        notes: what was done to images, and images that are in two splits.
+        notes: what was done to images, how they are scaled, and images that are in two splits.
+        scales: how their values become numbers in [0, 1].
+        entries: what is known about each sample.
     """
 
-    def __init__(
-        self, manifest: Manifest, entries: Sequence[Entry], folder: Path, keys: Sequence[str], classes: int
-    ) -> None:
-        self._samples = manifest.samples
-        self._entries = tuple(entries)
-        self._folder = folder
-        self._keys = tuple(keys)
-        self._classes = classes
-        pairs = zip(self._samples, self._entries, strict=True)
+    def __init__(self, manifest: Manifest, entries: Sequence[Entry], config: DataConfig, progress: bool) -> None:
+        self.entries = tuple(entries)
+        self.scales = Scales((None,) * len(self.entries))
+        self._samples, self._config, self._progress = manifest.samples, config, progress
+        self._cache = cache_folder(config)
+        self._keys = entry_keys(manifest.samples, config)
+        self._tallies: dict[int, Tally] = {}
+        pairs = zip(self._samples, self.entries, strict=True)
         lines = "\n".join(f"{sample.id}\0{entry.image_digest}\0{entry.mask_digest}" for sample, entry in pairs)
         self.digest = hashlib.sha256(lines.encode()).hexdigest()
-        self.notes = (*_fact_notes(self._entries), *_leak_notes(self._samples, self._entries))
+        self.notes = (*_fact_notes(self.entries), *_leak_notes(self._samples, self.entries))
 
     @classmethod
-    def prepare(cls, manifest: Manifest, config: DataConfig, progress: bool = False) -> Self:
+    def prepare(
+        cls,
+        manifest: Manifest,
+        config: DataConfig,
+        progress: bool = False,
+        scale: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Read, check and decode every sample in one pass, or take it from the cache if its files did not change.
 
         Args:
             manifest: the samples.
             config: the `data` section; a card named in it is resolved first.
-            progress: draw a progress bar on stderr.
+            progress: draw progress bars on stderr.
+            scale: scaling that a checkpoint keeps, as `Scales.as_state` returned it; None measures it over the
+                training split where the configuration says so.
 
         Raises:
+            ConfigError: `data.scale` does not fit the bands.
             DataError: any sample cannot be used as declared; all of them are listed.
             WriteError: the cache cannot be written.
         """
         config = resolve_card(config)
-        folder = cache_folder(config) / "samples"
-        real_folders: dict[Path, str] = {}
-        decoding = decoding_of(config)
-        keys = [entry_key(sample, decoding, real_folders) for sample in manifest.samples]
-        found = _prepare_all(manifest, config, folder, keys, progress)
-        problems = [result for result in found if isinstance(result, str)]
-        if problems:
-            most = _MOST_PROBLEMS if len(problems) < len(found) else _ENOUGH_TO_SEE
-            raise DataError(
-                f"{len(problems)} of {len(found)} samples cannot be used:\n{numbered(problems, most)}\n"
-                f"Correct them, or leave samples out with data.exclude."
-            )
-        entries = [result for result in found if isinstance(result, Entry)]
-        return cls(manifest, entries, folder, keys, len(config.classes))
+        declared_range(config)  # refused before an hour of decoding
+        store = cls(manifest, require_entries(measure(manifest.samples, config, progress)), config, progress)
+        store._choose_scales(manifest.indices("train"), scale)
+        return store
+
+    def _choose_scales(self, train: Sequence[int], state: Mapping[str, Any] | None) -> None:
+        try:
+            self.scales = choose_scales(self._config, self._measurable(), train, state)
+            new = state is None and any(scaling is not None for scaling in self.scales.each)
+            clipped = self._clipping(train) if new else []
+        except OSError as error:
+            raise cannot_write(self._cache, error) from error
+        self.notes = (*self.notes, *self.scales.notes, *clipped)
+
+    def _clipping(self, train: Sequence[int]) -> list[str]:
+        self._add_up(train)
+        clipped = sum(sum(self._tallies[index].clipped) for index in train)
+        values = sum(self.entries[index].valid * self.entries[index].shape[2] for index in train)
+        if not clipped:
+            return []
+        return [f"scale: {clipped / values:.2%} of the values of the training images are beyond, and clipped"]
+
+    def _measurable(self) -> Measurable:
+        return Measurable(self._samples, self.entries, self._native, self.mask, self._cache / "scales", self._progress)
+
+    def _add_up(self, indices: Sequence[int]) -> None:
+        missing = [index for index in indices if index not in self._tallies]
+        self._tallies |= tallies(self._measurable(), missing, self.scales.each)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
-    def image(self, index: int) -> Pixels:
-        """Image, uint8 `(H, W, C)`, read-only.
+    def _file(self, index: int) -> FileImage:
+        return FileImage(self._samples[index], self._config, self.entries[index])
+
+    def _native(self, index: int) -> ArrayLike:
+        """Image in its file's units."""
+        entry = self.entries[index]
+        if not entry.stored:
+            return self._file(index)
+        path = entry_paths(self._cache / "samples", self._keys[index])[1]
+        return read_array(path, entry.shape, entry.dtype, self._samples[index])
+
+    def image(self, index: int) -> ArrayLike:
+        """Image `(H, W, C)`, read-only: uint8, or after the declared scale float32 in [0, 1].
+
+        A plain array for 8-bit images in the cache, else what stands in for one (see `lazy`): a window is read by
+        `image[rows, columns]`, the whole by `np.asarray(image)`.
 
         Raises:
-            DataError: the cached copy was removed or damaged meanwhile.
+            DataError: the cached copy was removed or damaged meanwhile, or the file cannot be read any more.
         """
-        path = entry_paths(self._folder, self._keys[index])[1]
-        return read_array(path, self._entries[index].shape, self._samples[index])
+        native, scaling = self._native(index), self.scales.each[index]
+        return native if scaling is None else Scaled(native, scaling)
 
-    def mask(self, index: int) -> Pixels:
-        """Class indices or 255 for ignored pixels, uint8 `(H, W)`, read-only.
+    def mask(self, index: int) -> ArrayLike:
+        """Class indices or 255 for ignored pixels, uint8 `(H, W)`, read-only; an array, or what stands in for one.
 
         Raises:
-            DataError: the cached copy was removed or damaged meanwhile.
+            DataError: the cached copy was removed or damaged meanwhile, or the file cannot be read any more.
         """
-        path = entry_paths(self._folder, self._keys[index])[2]
-        return read_array(path, self._entries[index].shape[:2], self._samples[index])
+        entry = self.entries[index]
+        if not entry.stored:
+            return FileMask(self._file(index))
+        path = entry_paths(self._cache / "samples", self._keys[index])[2]
+        return read_array(path, entry.shape[:2], "uint8", self._samples[index])
+
+    def places(self, index: int) -> Places:
+        """Some pixels of each class of a mask; found when first asked for, then kept beside the entry.
+
+        Raises:
+            DataError: the mask cannot be read any more.
+            WriteError: the cache cannot be written.
+        """
+        facts = entry_paths(self._cache / "samples", self._keys[index])[0]
+        try:
+            return remembered_places(facts.with_suffix(".places"), self.mask(index), self.entries[index].class_pixels)
+        except OSError as error:
+            raise cannot_write(self._cache, error) from error
 
     def statistics(self, indices: Sequence[int]) -> Statistics:
         """Statistics over the pixels of some samples, usually the training split.
 
         Args:
             indices: positions in the manifest; at least one.
+
+        Raises:
+            DataError: no pixel holds data.
+            WriteError: the cache cannot be written.
         """
-        entries = [self._entries[index] for index in indices]
-        pixels = sum(entry.shape[0] * entry.shape[1] for entry in entries)
-        mean = np.sum([entry.sums for entry in entries], axis=0) / pixels
-        variance = np.sum([entry.squares for entry in entries], axis=0) / pixels - mean**2
-        std = np.maximum(np.sqrt(np.maximum(variance, 0)), 1)  # in grey levels
+        entries = [self.entries[index] for index in indices]
         counts: Counter[int] = Counter()
         for entry in entries:
             counts.update(entry.class_pixels)
+        mean, std = self._moments(indices)
         return Statistics(
-            mean=tuple((mean / 255).tolist()),
-            std=tuple((std / 255).tolist()),
-            class_pixels=tuple(counts[index] for index in range(self._classes)),
+            mean=mean,
+            std=std,
+            class_pixels=tuple(counts[index] for index in range(len(self._config.classes))),
             ignored=counts[IGNORE_INDEX],
             sizes=tuple((entry.shape[0], entry.shape[1]) for entry in entries),
         )
+
+    def _moments(self, indices: Sequence[int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        entries = [self.entries[index] for index in indices]
+        pixels = sum(entry.valid for entry in entries)
+        if pixels == 0:
+            raise DataError(f"no pixel of {len(entries)} images holds data: check data.nodata and the files.")
+        scaled = self.scales.each[indices[0]] is not None
+        try:
+            self._add_up(indices)
+        except OSError as error:
+            raise cannot_write(self._cache, error) from error
+        parts: Sequence[Entry | Tally] = [self._tallies[index] for index in indices] if scaled else entries
+        mean = np.sum([part.sums for part in parts], axis=0) / pixels
+        variance = np.sum([part.squares for part in parts], axis=0) / pixels - mean**2
+        least, unit = (_FLOAT_STD, 1) if scaled else (1, 255)  # 8-bit sums are in grey levels
+        std = np.maximum(np.sqrt(np.maximum(variance, 0)), least)
+        return tuple((mean / unit).tolist()), tuple((std / unit).tolist())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from seg_scse.data.display import displayed
 from seg_scse.data.prepare import PreparedData
 from seg_scse.files import write_bytes, write_text
 from seg_scse.inference.predictor import Predictor
@@ -60,15 +61,15 @@ def save_cases(folder: Path, rows: Sequence[Row], data: PreparedData, predictor:
         scale = min(1.0, MAX_SIDE / max(truth.shape))
         size = (max(1, round(truth.shape[1] * scale)), max(1, round(truth.shape[0] * scale)))
         entry = {"id": row["id"], "kind": kind, "score": row["dice_foreground"], "scale": scale}
-        for name, pixels in (("image", _rgb(image)), ("truth", truth), ("prediction", prediction)):
+        for name, pixels in (("image", _rgb(displayed(image))), ("truth", truth), ("prediction", prediction)):
             entry[name] = f"{number}.{name}.png"
             write_bytes(folder / f"{number}.{name}.png", _png(pixels, size, smooth=name == "image"))
         entries.append(entry)
     write_text(folder / "index.json", json.dumps(entries, indent=2) + "\n")
 
 
-def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
+def _rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
 
 
 def _png(pixels: NDArray[np.uint8], size: tuple[int, int], smooth: bool) -> bytes:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from seg_scse import distributed, provenance
-from seg_scse.data.prepare import PreparedData, prepare_data
+from seg_scse.data.prepare import PreparedData
 from seg_scse.evaluation.cases import save_cases
 from seg_scse.evaluation.loaded import (
     Loaded,
     build_predictor,
     checkpoint_facts,
     data_facts,
+    data_of,
     load_run,
     print_notes,
     result_folder,
@@ -56,7 +57,7 @@ def evaluate(
     folder = result_folder(loaded, "evaluation", split)
     if distributed.is_main():
         require_writable(folder)
-    data = prepare_data(config.data, loaded.state["splits"])
+    data = data_of(loaded)
     indices = data.require(split, "Choose another --split.")
     if notes and distributed.is_main():
         print_notes(loaded, data)

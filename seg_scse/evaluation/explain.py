@@ -17,16 +17,18 @@ from tqdm import tqdm
 from seg_scse import provenance
 from seg_scse.attention.probe import gates_by_site
 from seg_scse.config.loading import nearest
-from seg_scse.data.cards import resolve_card
+from seg_scse.data.display import displayed
 from seg_scse.data.names import shown, some
-from seg_scse.data.prepare import PreparedData, prepare_data
-from seg_scse.data.reading import read_image
+from seg_scse.data.prepare import PreparedData
+from seg_scse.data.raster import Array
+from seg_scse.data.single import read_scaled
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.cases import choose_cases
 from seg_scse.evaluation.loaded import (
     Loaded,
     build_predictor,
     checkpoint_facts,
+    data_of,
     load_run,
     print_notes,
     result_folder,
@@ -101,7 +103,7 @@ def explain(
     predictor = build_predictor(loaded, choose_device(loaded.config.trainer))
     stages = _stages(predictor.model)
     files_only = bool(images) and limit == 0 and all(Path(name).is_file() for name in images)
-    data = None if files_only else prepare_data(loaded.config.data, loaded.state["splits"])
+    data = None if files_only else data_of(loaded)
     subjects = _subjects(images, count, loaded, data, split)
     require_writable(folder)
     _clear(folder)
@@ -201,26 +203,27 @@ def _pages(
     return pages
 
 
-def _pixels(subject: Subject, loaded: Loaded, data: PreparedData | None) -> tuple[Pixels, Pixels | None]:
+def _pixels(subject: Subject, loaded: Loaded, data: PreparedData | None) -> tuple[Array, Pixels | None]:
     if isinstance(subject.source, Path):
-        return read_image(subject.source, resolve_card(loaded.config.data)), None
+        return read_scaled(subject.source, loaded.config.data, loaded.state.get("scale")), None
     assert data is not None
     return np.asarray(data.store.image(subject.source)), np.asarray(data.store.mask(subject.source))
 
 
 def _page(
-    predictor: Predictor, image: Pixels, truth: Pixels | None
+    predictor: Predictor, image: Array, truth: Pixels | None
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
     """Observe one image: facts for the page, and its arrays (see `explain`)."""
     seen = observe(predictor, image)
     predicted = np.bincount(seen.prediction.ravel(), minlength=2)
     label = 1 + int(predicted[1:].argmax())
     activation = class_activation(predictor, seen, label)
-    arrays: dict[str, NDArray[np.generic]] = {"image": seen.window.of(image), "prediction": seen.prediction}
+    picture = displayed(image)
+    arrays: dict[str, NDArray[np.generic]] = {"image": seen.window.of(picture), "prediction": seen.prediction}
     if truth is not None:
         arrays["truth"] = seen.window.of(truth)
     if seen.window.chosen != "whole":
-        arrays["overview"] = _small(image)
+        arrays["overview"] = _small(picture)
     for site, stage in seen.stages.items():
         maps = {"before": stage.before, "after": stage.after, "channel": stage.channel, "spatial": stage.spatial}
         found = {**maps, "activation": activation[site]}

@@ -24,7 +24,7 @@ from torch import nn
 from seg_scse import distributed, provenance
 from seg_scse.attention import probe
 from seg_scse.attention.functional import Gates
-from seg_scse.data.prepare import PreparedData, prepare_data
+from seg_scse.data.prepare import PreparedData
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.effects import ALL, INTERVENTIONS, LEVEL, RESAMPLES, UNTOUCHED, Cell, Effects
 from seg_scse.evaluation.loaded import (
@@ -32,6 +32,7 @@ from seg_scse.evaluation.loaded import (
     build_predictor,
     checkpoint_facts,
     data_facts,
+    data_of,
     load_run,
     print_notes,
     result_folder,
@@ -91,7 +92,7 @@ def intervene(
     folder = result_folder(loaded, "explain", f"interventions-{split}")
     if loaded.config.model.attention.type == "none":
         raise ConfigError(f"{run} has no gates to replace: it was trained with model.attention.type = none.")
-    data = prepare_data(loaded.config.data, loaded.state["splits"])
+    data = data_of(loaded)
     indices = _subset(data.require(split, "Choose another --split."), limit, seed)
     if len(indices) < 2:
         raise ConfigError(f"an image's partner is another image: the {split} split or `limit` leaves {len(indices)}.")

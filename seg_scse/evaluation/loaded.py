@@ -10,7 +10,7 @@ import torch
 from seg_scse import checkpoint
 from seg_scse.config.loading import MAY_MOVE, override, refuse_overrides
 from seg_scse.config.schema import IGNORE_INDEX, Config
-from seg_scse.data.prepare import PreparedData
+from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.data.standardize import Standardizer
 from seg_scse.errors import CheckpointError
 from seg_scse.inference.device import choose_precision
@@ -57,6 +57,16 @@ def load_run(run: Path, which: str, overrides: Sequence[str] = ()) -> Loaded:
     state, digest = checkpoint.load(file)
     config = override(checkpoint.config_of(state, file), overrides)
     return Loaded(file, digest, state, config, folder)
+
+
+def data_of(loaded: Loaded) -> PreparedData:
+    """Prepare the data of a checkpoint, divided and scaled as in its training.
+
+    Raises:
+        DataError: with everything that cannot be used.
+        WriteError: the cache cannot be written.
+    """
+    return prepare_data(loaded.config.data, loaded.state["splits"], loaded.state.get("scale"))
 
 
 def print_notes(loaded: Loaded, data: PreparedData) -> None:

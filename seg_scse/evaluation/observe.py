@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seg_scse.attention import probe
 from seg_scse.attention.trace import undisturbed
+from seg_scse.data.raster import Array
 from seg_scse.inference.predictor import Predictor, autocast
 
 Map = NDArray[np.float32]
@@ -31,7 +32,7 @@ class Window:
     width: int
     chosen: str
 
-    def of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def of(self, pixels: Array) -> Array:
         """Cut the rectangle out of (H, W) or (H, W, C) pixels."""
         return pixels[self.y : self.y + self.height, self.x : self.x + self.width]
 
@@ -86,12 +87,12 @@ class Observation:
     network_input: Tensor
 
 
-def observe(predictor: Predictor, image: NDArray[np.uint8]) -> Observation:
+def observe(predictor: Predictor, image: Array) -> Observation:
     """Predict an image, then its chosen tile by itself, and record what the gates did there.
 
     Args:
         predictor: a network with gates.
-        image: uint8 (H, W, C).
+        image: uint8, or float32 in [0, 1], (H, W, C).
     """
     side = predictor.tile
     window = Window(0, 0, image.shape[0], image.shape[1], "whole")

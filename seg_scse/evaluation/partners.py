@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seg_scse.data.lazy import ArrayLike
 from seg_scse.data.prepare import PreparedData
+from seg_scse.data.raster import Array
 from seg_scse.data.store import Store
 from seg_scse.inference.predictor import Predictor
 
@@ -41,7 +42,7 @@ def partners_of(indices: Sequence[int], seed: int) -> dict[int, int]:
     return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
-def fitted(partner: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def fitted(partner: Array, image: Array) -> Array:
     """Bring a partner (h, w, C) to the size of an image (H, W, C): cut at the lower and right side, or mirrored there.
 
     The same place of both then has the same coordinates, and nothing is resampled, which would change the gates.
@@ -60,12 +61,12 @@ class _PairedStore(Store):
         self._store = store
         self._partners = partners
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Pixels of the image and its partner, uint8 (H, W, 2 C)."""
+    def image(self, index: int) -> Array:
+        """Pixels of the image and its partner, (H, W, 2 C)."""
         image = np.asarray(self._store.image(index))
         return np.concatenate((image, fitted(np.asarray(self._store.image(self._partners[index])), image)), axis=2)
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
+    def mask(self, index: int) -> ArrayLike:
         """Truth of the image, uint8 (H, W)."""
         return self._store.mask(index)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
+from seg_scse.data.raster import Array
 from seg_scse.inference.tiles import blend_window, tile_starts
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,7 +41,7 @@ class Predictor:
 
     Attributes:
         model: network from standardised images to logits.
-        standardize: from uint8 images to network input.
+        standardize: from uint8 images, or float32 ones in [0, 1], to network input.
         device: where both live.
         precision: `fp32`, `bf16` or `fp16`.
         tile: side of a tile in pixels.
@@ -75,8 +76,15 @@ class Predictor:
             threshold=settings.threshold,
         )
 
-    def probabilities(self, image: NDArray[np.uint8]) -> Tensor:
-        """Map a uint8 (H, W, C) image to float32 (K, H, W) probabilities on the device; K = 1 for two classes."""
+    def probabilities(self, image: Array) -> Tensor:
+        """Map an image to class probabilities.
+
+        Args:
+            image: (H, W, C), uint8 or float32 in [0, 1].
+
+        Returns:
+            float32 (K, H, W) on the device; K = 1 for two classes.
+        """
         height, width = image.shape[:2]
         pad_y, pad_x = max(0, self.tile - height), max(0, self.tile - width)
         if pad_y or pad_x:
@@ -130,7 +138,7 @@ def as_logits(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(1e-6).log()
 
 
-def _pad(image: NDArray[np.uint8], bottom: int, right: int) -> NDArray[np.uint8]:
+def _pad(image: Array, bottom: int, right: int) -> Array:
     # numpy repeats the reflection where the padding is larger than the image; one pixel has no reflection.
     height, width = image.shape[:2]
     image = np.pad(image, ((0, bottom), (0, 0), (0, 0)), mode="reflect" if height > 1 else "edge")

@@ -22,7 +22,7 @@ from seg_scse.models.attach import attach_configured, example_for
 from seg_scse.models.classic import ClassicUNet
 from seg_scse.models.foreign import load_file_into
 from seg_scse.models.sites import DECODER_STAGES
-from seg_scse.models.weights import CURE, is_local_file, load_local, quick_hub
+from seg_scse.models.weights import CURE, adaptation_note, is_local_file, load_local, quick_hub
 
 BUILD_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, NotImplementedError, AttributeError, AssertionError)
 """What smp and timm raise for a combination of architecture and encoder that they cannot build."""
@@ -62,9 +62,7 @@ def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, n
     example = _example(model, config, in_channels)
     attach_configured(model, config.attention, example)
     if config.weights is not None:
-        notes = load_file_into(model, config.weights)
-        if distributed.is_main():
-            print("".join(f"model.weights: {note}\n" for note in notes), end="")
+        _report("model.weights", load_file_into(model, config.weights))
     for name in unreached_parameters(model, example):
         model.get_parameter(name).requires_grad_(False)
     return model
@@ -181,8 +179,16 @@ def _build_smp(config: ModelConfig, in_channels: int, classes: int) -> nn.Module
     except BUILD_ERRORS as error:
         raise _unsupported(config, error) from error
     if local:
-        load_local(model.get_submodule("encoder"), Path(str(config.encoder_weights)))
+        notes = load_local(model.get_submodule("encoder"), Path(str(config.encoder_weights)))
+    else:
+        notes = [adaptation_note(in_channels)] if arguments["encoder_weights"] and in_channels != 3 else []
+    _report("model.encoder_weights", notes)
     return model
+
+
+def _report(key: str, notes: Iterable[str]) -> None:
+    if distributed.is_main():
+        print("".join(f"{key}: {note}\n" for note in notes), end="")
 
 
 def _hub_weights(config: ModelConfig) -> str | bool | None:

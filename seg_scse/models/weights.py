@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from huggingface_hub import constants as hub
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from seg_scse.errors import ConfigError
 CONNECT_SECONDS = 3.0
 CURE = "Set model.encoder_weights=null (random) or to a local .safetensors file of the encoder's state dict."
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_COLOURS = 3
 
 
 def is_local_file(weights: str) -> bool:
@@ -77,22 +79,84 @@ def load_fitting(module: nn.Module, state: Mapping[str, Tensor], cure: str, keys
         f"`{key}` is {found[key]}, not {shape}" for key, shape in expected.items() if found.get(key, shape) != shape
     ]
     if problems:
-        plural = "tensor" if len(problems) == 1 else "tensors"
-        raise ConfigError(f"{len(problems)} {plural} do not fit: {'; '.join(sorted(problems)[:5])}. {cure}")
+        plural = "tensor does" if len(problems) == 1 else "tensors do"
+        listed = "; ".join(sorted(problems)[:5])
+        raise ConfigError(f"{len(problems)} {plural} not fit: {listed}. {_other_images(expected, found)}{cure}")
     # Encoders and networks of smp have versions of their own that drop or rename keys; these fit already.
     nn.Module.load_state_dict(module, state, strict=keys is None)
 
 
-def load_local(encoder: nn.Module, path: Path) -> None:
+def _other_images(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> str:
+    """Say so where the first convolution shows that the weights are for images with another number of channels."""
+    key = next((key for key, shape in expected.items() if len(shape) == 4), "")
+    own, other = expected.get(key, ()), found.get(key, ())
+    if len(other) != 4 or own[1] == other[1] or (own[0], own[2:]) != (other[0], other[2:]):
+        return ""
+    return f"The weights are for images with {other[1]} channel{'s' * (other[1] > 1)}, the network for {own[1]}. "
+
+
+def adapt_colours(weight: Tensor, channels: int) -> Tensor:
+    """Adapt the first convolution of a network for RGB images to another number of channels.
+
+    Channel k takes the filter of colour k mod 3, times 3 / channels; a single channel takes the sum of the three
+    filters. Where all channels are equal, 1 or a multiple of 3 of them give exactly the response to a grey RGB image;
+    other numbers keep its size. This is the rule of segmentation-models-pytorch and timm.
+
+    Args:
+        weight: `(O, 3, h, w)`.
+        channels: of the images, 1 or more.
+
+    Returns:
+        `(O, channels, h, w)`.
+    """
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    return weight[:, torch.arange(channels) % _COLOURS] * (_COLOURS / channels)
+
+
+def adaptation_note(channels: int, names: Iterable[str] = ()) -> str:
+    """Say what `adapt_colours` does to the weights of an encoder for images with so many channels."""
+    listed = ", ".join(names)
+    rule = "each colour's filter in turn" if channels > 1 else "the sum of the three filters"
+    scale = f", times 3/{channels}" if channels > 1 else ""
+    return (
+        f"the first convolution{f' ({listed})' if listed else ''} was trained on RGB images and is adapted to images "
+        f"with {channels} channel{'s' * (channels > 1)}: {rule}{scale}."
+    )
+
+
+def load_local(encoder: nn.Module, path: Path) -> list[str]:
     """Load a .safetensors file with an encoder's state dict; names and shapes must agree exactly.
+
+    The first convolution of an encoder for RGB images is adapted to other numbers of channels by `adapt_colours`.
+
+    Returns:
+        What was adapted, as sentences.
 
     Raises:
         ConfigError: the file is missing or damaged, or does not fit.
     """
     try:
-        load_fitting(encoder, read_state(path), "The file must be of this encoder and number of image channels.")
+        state = read_state(path)
+        channels = {
+            key: own.shape[1]
+            for key, own in encoder.state_dict().items()
+            if key in state and _differs_in_colours(own, state[key])
+        }
+        adapted = {key: adapt_colours(state[key], count) for key, count in channels.items()}
+        load_fitting(
+            encoder, state | adapted, "The file must be of this encoder, for images with 3 channels or as many as here."
+        )
     except ConfigError as error:
         raise ConfigError(f"`model.encoder_weights` = {path}: {error} {CURE}") from error
+    return [adaptation_note(next(iter(channels.values())), channels)] if channels else []
+
+
+def _differs_in_colours(own: Tensor, found: Tensor) -> bool:
+    """Tell whether a convolution is for other images than RGB and the one found for RGB, and the rest agrees."""
+    if own.dim() != 4 or found.dim() != 4 or found.shape[1] != _COLOURS or own.shape[1] == _COLOURS:
+        return False
+    return (own.shape[0], own.shape[2:]) == (found.shape[0], found.shape[2:])
 
 
 def _hub_is_reachable() -> bool:

@@ -14,6 +14,7 @@ from seg_scse.report import overlays, wording
 from seg_scse.report.curves import curves_png
 from seg_scse.report.distribution import Distribution, distribute
 from seg_scse.report.explanations import attention_section
+from seg_scse.report.folds import fold_table
 from seg_scse.report.reading import (
     AVERAGES,
     FOREGROUND,
@@ -52,7 +53,7 @@ def write_report(evaluation_dir: Path) -> Path:
     Args:
         evaluation_dir: folder with `results.json`, `per_image.csv` and `cases/`; where the folder above its parent has
             an `epochs.csv`, the learning curves are shown too, and where the network has gates, what an explanation of
-            the same split found out about them.
+            the same split found out about them. For a cross-validation, `folds.json` gives the table of its folds.
 
     Returns:
         The path of the report.
@@ -81,7 +82,8 @@ def write_report(evaluation_dir: Path) -> Path:
             ignored=any(per_image.ignored),
             config=yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True),
             curves=None if curves is None else data_uri(curves),
-            attention=attention_section(evaluation_dir, results),
+            attention=None if results.folds else attention_section(evaluation_dir, results),
+            folds=fold_table(evaluation_dir) if results.folds else None,
         )
     )
     path = evaluation_dir / "report.html"

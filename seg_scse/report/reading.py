@@ -87,6 +87,7 @@ class Results(Part):
     config: dict[str, Any]
     versions: dict[str, str]
     device: str
+    folds: Annotated[int, Field(ge=2)] | None = None  # a cross-validation: every image by the fold that tests it
 
     @model_validator(mode="after")
     def _covers_every_class(self) -> Self:

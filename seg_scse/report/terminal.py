@@ -48,10 +48,11 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 def _preamble(results: Results) -> list[str]:
     protocol = results.protocol
+    epoch = "" if results.folds else f" of epoch {results.checkpoint.epoch}"
     text = (
         f"{visible(results.name)}: {visible(results.split)} split, {results.images} images, "
-        f"{visible(protocol.resolution)} resolution, {visible(results.checkpoint.file)} of epoch "
-        f"{results.checkpoint.epoch}. Per image: mean over images; pooled: from the pixels of all images together. "
+        f"{visible(protocol.resolution)} resolution, {visible(results.checkpoint.file)}{epoch}. "
+        "Per image: mean over images; pooled: from the pixels of all images together. "
         f"Foreground: {foreground(results)}. Class in neither truth nor prediction: {POLICIES[protocol.empty]}."
     )
     return textwrap.wrap(text, _WIDTH, break_on_hyphens=False)

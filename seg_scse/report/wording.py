@@ -48,12 +48,11 @@ def foreground(results: Results) -> str:
 
 def what_was_measured(results: Results, per_image: PerImage) -> list[tuple[str, str]]:
     """(term, sentence) pairs that define the scores of the page completely."""
-    checkpoint = results.checkpoint
     definition = [
         (
             "Images",
-            f"{count(results.images, 'image')} of the {visible(results.split)} split, each compared pixel by pixel "
-            f"with its truth mask at {_resolution(results)}.",
+            f"{count(results.images, 'image')} of {_which_images(results)}, each compared pixel by pixel with its "
+            f"truth mask at {_resolution(results)}.",
         ),
         ("Per image", "The score of each image, averaged over the images: every image weighs the same."),
         ("Pooled", "One score from the pixels of all images counted together: large objects weigh more."),
@@ -63,13 +62,29 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[tuple[str, 
         ("Tiles", _tiles(results)),
         ("Precision", f"The network computed in {results.protocol.precision}."),
         ("Ignored", _ignored(results, per_image)),
-        ("Weights", f"{visible(checkpoint.file)}, from epoch {checkpoint.epoch}, step {checkpoint.step}."),
+        ("Weights", _weights(results)),
     ]
     if not results.data.same_as_training:
         definition.append(("Caution", "The images or masks are not those that the network was trained with."))
     if results.split in _SEEN:
         definition.append(("Caution", _SEEN[results.split]))
     return definition
+
+
+def _which_images(results: Results) -> str:
+    if results.folds:
+        return f"the test splits of a cross-validation with {results.folds} folds"
+    return f"the {visible(results.split)} split"
+
+
+def _weights(results: Results) -> str:
+    checkpoint = results.checkpoint
+    if results.folds:
+        return (
+            f"{visible(checkpoint.file)}: each image was scored once, by a network that saw it neither in training nor "
+            "in the choice of its checkpoint."
+        )
+    return f"{visible(checkpoint.file)}, from epoch {checkpoint.epoch}, step {checkpoint.step}."
 
 
 def _resolution(results: Results) -> str:
@@ -115,13 +130,18 @@ def citation(results: Results) -> str:
     value = {key: score(scores["foreground"]) for key, scores in results.scores.items()}
     policy = POLICIES[results.protocol.empty]
     return (
-        f"On the {visible(results.split)} split (n = {results.images} images, {_resolution(results)}), "
+        f"On {_which_images(results)} (n = {results.images} images, {_resolution(results)}), "
         f"{visible(results.name)} reached a Dice of {value['dice_per_image']} and an IoU of {value['iou_per_image']} "
         f"averaged per image, and a Dice of {value['dice_pooled']} and an IoU of {value['iou_pooled']} pooled over all "
         f"pixels (foreground: {foreground(results)}; a class in neither truth nor prediction of an image is {policy}, "
-        f"{empty_pairs(results)} of {foreground_pairs(results)} cases; checkpoint of epoch {results.checkpoint.epoch}, "
-        f"SHA-256 {visible(results.checkpoint.sha256[:12])})."
+        f"{empty_pairs(results)} of {foreground_pairs(results)} cases; {_cited_weights(results)})."
     )
+
+
+def _cited_weights(results: Results) -> str:
+    checkpoint = results.checkpoint
+    which = f"{results.folds} checkpoints" if results.folds else f"checkpoint of epoch {checkpoint.epoch}"
+    return f"{which}, SHA-256 {visible(checkpoint.sha256[:12])}"
 
 
 def what_was_studied(explanation: Explanation) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ import torch
 
 from seg_scse.config.loading import override, path_name
 from seg_scse.config.schema import Config
-from seg_scse.data.inspection import Findings, folder_config, guess_mask, inspect_folders
+from seg_scse.data.inspection import Seen, folder_config, inspect_folders
+from seg_scse.data.proposals import group_comment, propose_images, propose_mask
 from seg_scse.errors import DataError
 
 CPU_STEPS, GPU_STEPS = 600, 6000
@@ -33,15 +34,15 @@ def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[
     Raises:
         DataError: the folders do not hold a data set that can be read.
     """
-    findings = inspect_folders(images, masks)
+    seen = inspect_folders(images, masks)
     device = "cuda" if torch.cuda.is_available() and "trainer.device=cpu" not in overrides else "cpu"
     reasons: dict[str, str] = {}
-    data, classes = _data(images, masks, findings, reasons)
-    trainer = _trainer(findings, device, reasons)
+    data = _data(images, masks, seen, reasons)
+    trainer = _trainer(seen, device, reasons)
     encoder = "resnet34" if device == "cuda" else "resnet18"
     reasons["model.encoder"] = f"{encoder} is what a {device.upper()} trains in a reasonable time"
     reasons["model.attention.type"] = "scSE after every decoder stage; type: none is the same network without it"
-    reasons["loss.terms"] = _loss_reason(findings, classes)
+    reasons["loss.terms"] = _loss_reason(seen, len(data["classes"]))
     config = Config.model_validate(
         {
             "name": path_name(images.absolute().parent),
@@ -55,35 +56,32 @@ def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[
     return override(config, overrides), {key: why for key, why in reasons.items() if key not in given}
 
 
-def _data(images: Path, masks: Path, findings: Findings, reasons: dict[str, str]) -> tuple[dict[str, Any], int]:
-    mask, classes, why = guess_mask(findings)
-    seen = f"{findings.inspected} of {len(findings.samples)} pairs were opened"
-    reasons["data.mask"] = f"{why} ({seen}; every file is checked against this before training)"
-    reasons["data.classes"] = "named by number: give them their names; the first is the background"
-    names = ["background", *(f"class_{index}" for index in range(1, classes))]
-    chosen: dict[str, Any] = folder_config(images, masks).model_dump(include={"images", "masks"})
-    chosen |= {"mask": mask.model_dump(), "classes": names if classes > 2 else ["background", "foreground"]}
-    if all(sample.split is None for sample in findings.samples):
-        chosen["split"] = _shares(len(findings.samples))
-    if findings.grey:
-        chosen["channels"] = "gray"
-        reasons["data.channels"] = "every image seen is grey"
-    if findings.alpha:
-        chosen["alpha"] = "drop"
-        reasons["data.alpha"] = "some images have a fourth channel that is not opaque; it is left out"
+def _data(images: Path, masks: Path, seen: Seen, reasons: dict[str, str]) -> dict[str, Any]:
+    looks, why_images = propose_images(seen)
+    mask, why_mask = propose_mask(seen)
+    reasons |= why_images | why_mask
+    shown = f"{seen.inspected} of {len(seen.samples)} pairs were opened"
+    reasons["data.mask"] += f" ({shown}; every file is checked against this before training)"
+    folders = folder_config(images, masks).model_dump(include={"images", "masks"})
+    volumes = any(sample.plane is not None for sample in seen.samples)
+    split: dict[str, Any] = {}
+    if all(sample.split is None for sample in seen.samples):
+        units = {sample.group for sample in seen.samples}
+        split["split"] = _shares(len(units), "volumes" if volumes else "pairs of image and mask")
     reasons["data.split"] = (
-        "at random by image. If several images show one patient or scene, set group to a regular expression on the "
-        "file stem, such as '^(.+?)_': images that belong together must not be in different splits"
+        "at random by volume: the slices of one stay together"
+        if volumes
+        else f"at random by image. {group_comment(seen.samples)}"
     )
-    return chosen, classes
+    return folders | mask | looks | split
 
 
-def _trainer(findings: Findings, device: str, reasons: dict[str, str]) -> dict[str, Any]:
-    short = median(min(sides) for sides in zip(findings.heights, findings.widths, strict=True))
-    area = median(height * width for height, width in zip(findings.heights, findings.widths, strict=True))
+def _trainer(seen: Seen, device: str, reasons: dict[str, str]) -> dict[str, Any]:
+    short = median(min(sides) for sides in zip(seen.heights, seen.widths, strict=True))
+    area = median(height * width for height, width in zip(seen.heights, seen.widths, strict=True))
     largest = 512 if device == "cuda" else 256
     crop = max(32, min(largest, int(short) // 32 * 32))
-    train = max(1, round(_shares(len(findings.samples))["train"] * len(findings.samples)))
+    train = max(1, round(_shares(len(seen.samples))["train"] * len(seen.samples)))
     batch = max(2, min(32, BATCH_PIXELS[device] // crop**2))
     steps = CPU_STEPS if device == "cpu" else GPU_STEPS
     most = max(1, steps // 10 * batch // train)  # so that there are about ten epochs, each with a validation
@@ -102,17 +100,17 @@ def _trainer(findings: Findings, device: str, reasons: dict[str, str]) -> dict[s
     return {"crop": crop, "batch_size": batch, "repeats": repeats, "max_epochs": epochs, "max_steps": steps}
 
 
-def _shares(count: int) -> dict[str, float]:
-    """Return the shares of a split that leaves no part empty, with at least one image each from three images on."""
+def _shares(count: int, what: str = "pairs of image and mask") -> dict[str, float]:
+    """Return the shares of a split that leaves no part empty, with at least one unit each from three units on."""
     if count < 3:
-        raise DataError(f"{count} pairs of image and mask: training, validation and test need at least one each.")
+        raise DataError(f"{count} {what}: training, validation and test need at least one each.")
     held_out = max(0.15, 1.0 / count)
     return {"train": 1.0 - 2 * held_out, "val": held_out, "test": held_out}
 
 
-def _loss_reason(findings: Findings, classes: int) -> str:
-    total = findings.values.total()
-    if findings.objects or classes != len(findings.values):
+def _loss_reason(seen: Seen, classes: int) -> str:
+    total = seen.values.total()
+    if seen.objects or seen.coloured or classes != len(seen.values):
         return "cross-entropy for smooth gradients plus Dice, which does not mind rare classes"
-    shares = ", ".join(f"{count / total:.1%} of value {value}" for value, count in sorted(findings.values.items()))
+    shares = ", ".join(f"{count / total:.1%} of value {value}" for value, count in sorted(seen.values.items()))
     return f"cross-entropy for smooth gradients plus Dice, which does not mind rare classes ({shares})"

@@ -15,9 +15,10 @@ from seg_scse import checkpoint, distributed, provenance
 from seg_scse.attention.compiling import compile_gates
 from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
-from seg_scse.config.schema import Config, ModelConfig
+from seg_scse.config.schema import Config, ModelConfig, TrainerConfig
+from seg_scse.data.crops import Placement
 from seg_scse.data.dataset import TrainingSet, training_loader
-from seg_scse.data.prepare import PreparedData, prepare_data
+from seg_scse.data.prepare import PreparedData, prepare_data, require_multiclass
 from seg_scse.data.sampler import EpochBatchSampler, crops_to_cover
 from seg_scse.data.standardize import Standardizer
 from seg_scse.data.transforms import build_transform
@@ -75,6 +76,7 @@ def start(
         if (folder / checkpoint.LAST).exists():
             raise ConfigError(f"{folder}: holds a run already. Continue it with --resume {folder}, or choose --out.")
         try:
+            require_multiclass(config.data)
             data = prepare_data(config.data)
             config = config.model_copy(update={"data": data.config})
             trainer = _build(config, data, device, folder, on_epoch, config.model)
@@ -114,7 +116,7 @@ def resume(folder: Path, on_epoch: OnEpoch, overrides: Sequence[str] = ()) -> Ou
             print(f"{folder}: already finished after {progress.epoch} epochs.")
             return Outcome(folder, progress)
         config = override(config, overrides)
-        data = prepare_data(config.data, state["splits"])
+        data = prepare_data(config.data, state["splits"], state.get("scale"))
         if data.store.digest != state["data_digest"]:
             raise CheckpointError(
                 f"{folder}: the images or masks are not those of the checkpoint. Restore them, or start a new run."
@@ -145,12 +147,13 @@ def _build(
     val = data.require("val", "The best checkpoint is chosen on it: raise data.split.val.")
     statistics = data.store.statistics(train)
     torch.manual_seed(config.seed)
-    model = build_model(network, len(statistics.mean), len(classes))
+    model = build_model(network, len(data.config.band_names), len(classes))
     model = model.to(device).to(memory_format=torch.channels_last)
     facts = {
         "config": config.model_dump(mode="json"),
         "mean": list(statistics.mean),
         "std": list(statistics.std),
+        "scale": data.store.scales.as_state(),
         "data_digest": data.store.digest,
         "splits": data.splits(),
         "processes": distributed.world_size(),
@@ -158,8 +161,8 @@ def _build(
     standardize = Standardizer(statistics.mean, statistics.std).to(device)
     loss = build_loss(config.loss, len(classes)).to(device)
     sampler = _sampler(config, statistics.sizes)
-    transform = build_transform(config.augmentation, settings.crop)
-    dataset = TrainingSet(data.store, train, transform, config.seed)
+    transform = build_transform(config.augmentation, settings.crop, colour=config.data.bands is None)
+    dataset = TrainingSet(data.store, train, transform, config.seed, _placement(settings))
     predictor = Predictor.from_config(config, model, standardize, device, precision)
     steps = _total_steps(config, len(sampler))
     _compile(model, settings.compile)
@@ -180,6 +183,10 @@ def _build(
         facts=facts,
         on_epoch=on_epoch,
     )
+
+
+def _placement(settings: TrainerConfig) -> Placement | None:
+    return None if settings.crops == "random" else Placement(settings.crops, settings.crops_share)
 
 
 def _sampler(config: Config, sizes: Sequence[tuple[int, int]]) -> EpochBatchSampler:
@@ -242,6 +249,8 @@ def _write_facts(
         "seed": config.seed,
         "processes": distributed.world_size(),
         "data": {"digest": data.store.digest, "samples": sizes, "notes": list(data.notes)},
+        "bands": list(config.data.band_names),
+        "scale": trainer.facts["scale"],
         "standardization": {"mean": trainer.facts["mean"], "std": trainer.facts["std"]},
         "model": model,
         "steps": trainer.schedule.total_steps,
@@ -261,7 +270,8 @@ def _write_facts(
 
 def _refuse_changes(folder: Path, config: Config, state: Mapping[str, Any]) -> None:
     """Refuse to continue with another configuration or another number of processes than the checkpoint's."""
-    then, now = _flat(state["config"]), _flat(config.model_dump(mode="json"))
+    then = _flat(checkpoint.config_of(state, folder / checkpoint.LAST).model_dump(mode="json"))
+    now = _flat(config.model_dump(mode="json"))
     keys = [key for key in now if then.get(key) != now[key] and key not in MAY_MOVE]
     changed = [f"{key}: {then.get(key)!r} -> {now[key]!r}" for key in keys]
     if changed:

@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import stat
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seg_scse.data import archives
-from seg_scse.data.archives import extract, file_sha256
+from seg_scse.data.archives import extract, file_sha256, unpack
 from seg_scse.errors import DataError, WriteError
 
 
@@ -23,7 +24,8 @@ def zip_of(path: Path, members: dict[str, bytes], modes: dict[str, int] | None =
 
 
 def tar_of(path: Path, members: dict[str, bytes], kinds: dict[str, bytes] | None = None) -> Path:
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+    kind = path.suffix.removeprefix(".")
+    with tarfile.open(path, f"w:{kind}" if kind in ("gz", "bz2", "xz") else "w") as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.type = (kinds or {}).get(name, tarfile.REGTYPE)
@@ -33,7 +35,7 @@ def tar_of(path: Path, members: dict[str, bytes], kinds: dict[str, bytes] | None
     return path
 
 
-MAKERS = {"a.zip": zip_of, "a.tar": tar_of, "a.tar.gz": tar_of}
+MAKERS = {"a.zip": zip_of, "a.tar": tar_of, "a.tar.gz": tar_of, "a.tar.bz2": tar_of, "a.tar.xz": tar_of}
 FILES = {"d/x.txt": b"x" * 1000, "d/e/y.txt": os.urandom(2000), "z": b""}
 
 
@@ -107,9 +109,21 @@ def test_a_name_given_twice_is_refused(tmp_path):
     assert_refused(tmp_path / "a.zip", "x is there twice")
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("members", [("a", "a/b"), ("a/b", "a")])
+def test_a_name_of_a_file_and_a_folder_is_refused(tmp_path, name, members):
+    assert_refused(MAKERS[name](tmp_path / name, dict.fromkeys(members, b"1")), f"{members[1]} is a file and a folder")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
 def test_decompression_bombs_are_refused(tmp_path, name):
     assert_refused(MAKERS[name](tmp_path / name, {"zeros": bytes(20_000_000)}), "more than 200 times its size")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_bombs_of_many_small_members_are_refused(tmp_path, name):
+    members = {f"{index}": bytes(900_000) for index in range(40)}
+    assert_refused(MAKERS[name](tmp_path / name, members), "more than 200 times its size")
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
@@ -118,7 +132,7 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz"])
 def test_cut_archives_are_refused(tmp_path, name, share):
     archive = MAKERS[name](tmp_path / name, {f"{i}": os.urandom(5000) for i in range(10)})
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
@@ -136,6 +150,73 @@ def test_damaged_members_are_refused(tmp_path):
 def test_an_error_page_instead_of_an_archive_is_named(tmp_path):
     (tmp_path / "a.zip").write_text("<html>404</html>")
     assert_refused(tmp_path / "a.zip", "it is an HTML page")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "part"),
+    [
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", r"it is a 7z archive. Unpack it by hand \(`7z x a\.7z`\)"),
+        ("a.rar", b"Rar!\x1a\x07\x01\x00", r"it is a RAR archive. Unpack it by hand \(`unrar x a\.rar`\)"),
+        ("a.zip.001", b"PK\x03\x04", r"one of several parts. Put them together by hand \(`cat NAME\.zip\.\*"),
+        ("a.z01", b"PK\x07\x08", r"the first part of a zip in several files.*`zip -s 0 NAME\.zip --out whole\.zip`"),
+    ],
+)
+def test_what_must_be_unpacked_by_hand_says_how(tmp_path, name, start, part):
+    (tmp_path / name).write_bytes(start + bytes(100))
+    assert_refused(tmp_path / name, part)
+
+
+def test_the_last_part_of_a_zip_is_told_from_a_damaged_one(tmp_path):
+    archive = zip_of(tmp_path / "a.zip", FILES)
+    data = bytearray(archive.read_bytes())
+    data[data.rfind(b"PK\x05\x06") + 4] = 2  # the number of the disk that the directory is on
+    archive.write_bytes(data)
+    assert_refused(archive, "it is one of several parts")
+
+
+def test_a_single_gzip_file_becomes_the_file_in_it(tmp_path):
+    (tmp_path / "im0001.ppm.gz").write_bytes(gzip.compress(b"P6 1 1 255 abc"))
+    assert tree(extract(tmp_path / "im0001.ppm.gz", tmp_path / "whole")[0]) == {"im0001.ppm": b"P6 1 1 255 abc"}
+    (tmp_path / "cut.ppm.gz").write_bytes(gzip.compress(os.urandom(5000))[:-100])
+    assert_refused(tmp_path / "cut.ppm.gz", "damaged")
+
+
+def nested(folder: Path, inner: dict[str, bytes]) -> Path:
+    return zip_of(folder / "a.zip", {"set/part.zip": zip_of(folder / "inner.zip", inner).read_bytes(), "set/x": b"1"})
+
+
+def test_declared_archives_in_an_archive_are_unpacked_where_they_lie(tmp_path):
+    archive = nested(tmp_path, {"y/z": b"2", "deep.zip": zip_of(tmp_path / "deep.zip", FILES).read_bytes()})
+    (tmp_path / "plain").mkdir()
+    unpack(archive, tmp_path / "plain")
+    assert set(tree(tmp_path / "plain")) == {"set/part.zip", "set/x"}
+    (tmp_path / "all").mkdir()
+    assert unpack(archive, tmp_path / "all", ["*/*.zip"]) == file_sha256(archive)
+    assert set(tree(tmp_path / "all")) == {"set/x", "set/y/z", "set/deep.zip"}, "one level, as declared"
+
+
+@pytest.mark.parametrize(
+    ("inner", "part"),
+    [
+        ({"../../evil": b"1"}, r"set/part\.zip in it: \.\./\.\./evil would be written outside"),
+        ({"x": b"2"}, r"set/part\.zip in it: x is there twice"),
+        ({"X": b"2"}, r"set/part\.zip in it: X and set/x differ in case only"),
+        ({"zeros": bytes(5_000_000)}, "more than 200 times its size"),
+    ],
+    ids=["outside", "twice", "case", "bomb"],
+)
+def test_archives_in_an_archive_are_as_safe(tmp_path, inner, part):
+    archive = nested(tmp_path, inner)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=part):
+        unpack(archive, tmp_path / "out", ["*/*.zip"])
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_declared_archive_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=r"it holds no part\*\.zip, which should be unpacked too"):
+        unpack(zip_of(tmp_path / "a.zip", FILES), tmp_path / "out", ["part*.zip"])
 
 
 def test_a_half_done_extraction_is_not_taken_for_complete(tmp_path, monkeypatch):

@@ -95,9 +95,9 @@ def test_collating_changes_no_pixel():
 def test_no_two_samples_share_a_draw_over_two_epochs():
     transform, seeds = build_transform(AugmentationConfig(preset="medium"), 32), []
 
-    def noting(image, mask, seed):
+    def noting(image, mask, seed, around):
         seeds.append(seed)
-        return transform(image, mask, seed)
+        return transform(image, mask, seed, around)
 
     dataset = TrainingSet(DrawnStore(), range(SIZE), noting, 1)
     loader, sampler = _loader(dataset, repeats=3)

@@ -8,21 +8,7 @@ from seg_scse.config.schema import DataConfig
 from seg_scse.data.manifest import build_manifest
 from seg_scse.errors import DataError
 
-
-def touch(root: Path, *names: str) -> Path:
-    """Files only need names here: the manifest opens no image."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
-
-
-def pairs(root: Path, stems: list[str], image: str = ".png", mask: str = ".png", under: str = "") -> Path:
-    return touch(root, *(f"{under}images/{s}{image}" for s in stems), *(f"{under}masks/{s}{mask}" for s in stems))
-
-
-ALL_TRAIN = {"train": 1.0, "val": 0.0, "test": 0.0}
-SPLIT = {"images": "{split}/images", "masks": "{split}/masks"}
+from .trees import ALL_TRAIN, SPLIT, pairs, touch
 
 
 def ids(root: Path, **data: object) -> list[str]:
@@ -97,10 +83,17 @@ def test_excluding_everything_is_refused(tmp_path):
         ids(tmp_path, exclude={"a": "x"})
 
 
-def test_excluding_an_unknown_id_is_noted(tmp_path):
-    pairs(tmp_path, ["a"])
-    manifest = build_manifest(DataConfig(root=str(tmp_path), exclude={"aa": "typo"}, split=ALL_TRAIN))
-    assert "data.exclude names aa, but there is no such sample" in manifest.notes
+def test_excluding_an_unknown_id_is_refused_with_the_nearest(tmp_path):
+    pairs(tmp_path, ["case_01", "b"])
+    rule = r"data\.exclude names case_0l, but there is no such sample\. The nearest is case_01\. Correct or remove it\."
+    with pytest.raises(DataError, match=rule):
+        ids(tmp_path, exclude={"case_0l": "typo"})
+
+
+def test_one_name_in_two_splits_is_excluded_from_one_by_its_id(tmp_path):
+    for split in ("train", "val", "test"):
+        pairs(tmp_path, ["same", split], under=f"{split}/")
+    assert ids(tmp_path, **SPLIT, exclude={"test/same": "twice"}) == ["test", "train", "train/same", "val", "val/same"]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
@@ -125,19 +118,45 @@ def test_link_loops_end_and_dangling_links_are_kept_for_the_reader(tmp_path):
     assert ids(tmp_path) == ["a", "b"]
     (tmp_path / "images" / "b.png").unlink()
     (tmp_path / "images" / "b.png").symlink_to(tmp_path / "gone.png")
-    assert len(build_manifest(DataConfig(root=str(tmp_path), split=ALL_TRAIN)).samples) == 2
+    manifest = build_manifest(DataConfig(root=str(tmp_path), split=ALL_TRAIN))
+    assert len(manifest.samples) == 2
+    assert any(f"b.png -> {tmp_path / 'gone.png'} (nothing is there)" in note for note in manifest.notes)
+
+
+def write_bytes_names(root: Path, *names: bytes) -> None:
+    for name in names:
+        path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+NFC, NFD = "é".encode(), unicodedata.normalize("NFD", "é").encode()
 
 
 def test_odd_names_pair_and_have_one_printable_line(tmp_path):
-    for folder in ("images", "masks"):
-        (tmp_path / folder).mkdir()
-        for name in (b"b\xff.png", b"new\nline.png", "é.png".encode(), unicodedata.normalize("NFD", "é.png").encode()):
-            Path(os.fsdecode(os.fsencode(tmp_path / folder) + b"/" + name)).touch()
+    for folder in (b"images/", b"masks/"):
+        write_bytes_names(tmp_path, *(folder + name for name in (b"b\xff.png", b"new\nline.png", NFC + b".png")))
     found = ids(tmp_path)
-    assert len(set(found)) == 4
+    assert len(set(found)) == 3
     assert r"b\udcff" in found
     assert r"new\nline" in found
     assert all(id_.encode("utf-8") and id_.isprintable() for id_ in found)
+
+
+def test_a_name_written_in_two_ways_of_unicode_pairs(tmp_path):
+    write_bytes_names(tmp_path, b"images/" + NFD + b".png", b"masks/" + NFC + b".png")
+    assert ids(tmp_path) == [NFD.decode()]
+    with pytest.raises(DataError, match="no samples are left"):
+        ids(tmp_path, exclude={NFC.decode(): "named in the other way"})
+
+
+def test_two_files_whose_names_differ_only_in_unicode_form_are_refused(tmp_path):
+    for folder in (b"images/", b"masks/"):
+        write_bytes_names(tmp_path, folder + NFC + b".png", folder + NFD + b".png")
+    with pytest.raises(DataError) as caught:
+        ids(tmp_path)
+    for folder in ("images", "masks"):
+        assert rf"{folder}: 'e\u0301' and '\xe9' are one name, {NFC.decode()}, written" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +241,8 @@ def test_no_split_folder_is_refused_with_what_is_there(tmp_path):
 
 
 def test_folders_without_images_say_what_they_hold(tmp_path):
-    touch(tmp_path, "images/a.nii.gz", "images/b.dcm", "masks/a.png")
-    with pytest.raises(DataError, match=r"data\.images: no PNG, .* image in .*; there is a\.nii\.gz, b\.dcm"):
+    touch(tmp_path, "images/a.txt", "images/b.mat", "masks/a.png")
+    with pytest.raises(DataError, match=r"data\.images: no PNG, .* file in .*; there is a\.txt, b\.mat\. Correct"):
         ids(tmp_path)
 
 

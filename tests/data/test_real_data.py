@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.archives import extract
 from seg_scse.data.cards import resolve_card
 from seg_scse.data.manifest import build_manifest
-from seg_scse.data.reading import read_image
+from seg_scse.data.pictures import file_sample, open_picture, read_picture
+from seg_scse.data.samples import SPLITS
 from seg_scse.data.store import Store
 from seg_scse.errors import DataError
 
@@ -51,7 +53,7 @@ def test_amazon_forest_is_read_with_its_defects(cache):
     need("amazon_forest_rgb.tar.gz")
     config = resolve_card(DataConfig(card="amazon_forest", root=str(FOLDER), cache=str(cache)))
     manifest = build_manifest(config)
-    assert [len(manifest.indices(split)) for split in ("train", "val", "test")] == [23, 6, 15]
+    assert [len(manifest.indices(split)) for split in SPLITS] == [23, 6, 15]
     assert "excluded Amazon_181.tiff_34: its mask is 515 x 512 pixels, its image 512 x 512" in manifest.notes
     assert not any("differs from the release" in note for note in manifest.notes)
     store = Store.prepare(manifest, config)
@@ -82,7 +84,7 @@ def test_dsb2018_is_read_from_its_archive(cache):
     need("stage1_train.zip")
     config = resolve_card(DataConfig(card="dsb2018", root=str(FOLDER), cache=str(cache)))
     manifest = build_manifest(config)
-    assert [len(manifest.indices(split)) for split in ("train", "val", "test")] == [478, 53, 133]
+    assert [len(manifest.indices(split)) for split in SPLITS] == [478, 53, 133]
     assert sum(len(sample.masks) for sample in manifest.samples) == 28986
     store = Store.prepare(manifest, config)
     assert "664 of 664 images carry an opaque alpha channel, dropped" in store.notes
@@ -111,8 +113,45 @@ def test_black_and_white_masks_are_refused_and_read_with_the_suggested_line(samp
     assert by_value.digest == prepared(split_folders(root, cache, mask={"encoding": "binary"})).digest
 
 
-def test_four_band_images_are_refused(cache):
-    folder, _ = extract(need("mangrove_dev_4band.tar.gz"), cache)
-    path = next(folder.rglob("images/*.tif"))
-    with pytest.raises(DataError, match=r"alpha channel are not 255.*near infrared, is not read by this version"):
-        read_image(path, DataConfig())
+@pytest.fixture(scope="module")
+def mangrove(cache):
+    need("mangrove_dev_4band.tar.gz")
+    config = resolve_card(DataConfig(card="mangrove", root=str(FOLDER), cache=str(cache)))
+    return config, build_manifest(config)
+
+
+def test_mangrove_has_four_bands_which_are_read_exactly(mangrove):
+    config, manifest = mangrove
+    assert [len(manifest.indices(split)) for split in SPLITS] == [6, 2, 4]
+    assert not any("differs from the release" in note for note in manifest.notes)
+    store = Store.prepare(manifest, config)
+    for index, sample in enumerate(manifest.samples):
+        with rasterio.open(sample.image) as file:
+            assert np.array_equal(np.asarray(store.image(index)), np.moveaxis(file.read(), 0, -1))
+    statistics = store.statistics(range(12))
+    assert set(statistics.sizes) == {(512, 512)}
+    assert statistics.class_pixels == (2255740, 889988)
+    assert len(statistics.mean) == 4
+
+
+def test_mangroves_are_brighter_in_infrared_than_in_any_colour(mangrove):
+    config, manifest = mangrove
+    store = Store.prepare(manifest, config)
+    for index in range(3):
+        *colours, infrared = np.asarray(store.image(index))[np.asarray(store.mask(index)) == 1].mean(axis=0)
+        assert infrared > 2 * max(colours)
+
+
+def test_mangrove_tiles_lie_on_the_map(mangrove):
+    config, manifest = mangrove
+    with open_picture(manifest.samples[0], config) as picture:
+        assert (picture.place.crs, picture.place.spacing, picture.place.unit) == ("EPSG:32750", (10.0, 10.0), "m")
+
+
+def test_infrared_is_not_taken_for_transparency_silently(mangrove):
+    sample = mangrove[1].samples[0]
+    with pytest.raises(DataError, match=r"MAHAKAM_00001\.tif: \d+ pixels of the alpha channel are not 255"):
+        read_picture(file_sample(sample.image), DataConfig())
+    colours, _, _ = read_picture(sample, DataConfig(bands=("red", "green", "blue", "nir"), use=("blue", "red")))
+    with rasterio.open(sample.image) as file:
+        assert np.array_equal(colours, np.moveaxis(file.read([3, 1]), 0, -1))

@@ -1,4 +1,4 @@
-import random
+from collections import Counter
 
 import pytest
 
@@ -9,46 +9,17 @@ from seg_scse.data.splits import (
     assign_groups,
     count_splits,
     crossing_groups,
+    describe,
     divide,
-    largest_remainder,
-    random_split,
     read_lists,
     read_splits,
     write_splits,
 )
 from seg_scse.errors import ConfigError, DataError
 
-FROZEN_TEST_IDS = ["id0", "id8", "id16", "id18", "id23", "id28", "id34"]
-SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-
 
 def samples(count: int, split: str | None = None, prefix: str = "s") -> list[Sample]:
     return [Sample(f"{prefix}{i:03d}", None, (), split, f"{prefix}{i:03d}") for i in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("count", "shares", "sizes"),
-    [
-        (100, (0.7, 0.15, 0.15), [70, 15, 15]),
-        (10, (0.7, 0.15, 0.15), [7, 2, 1]),
-        (5, (0.7, 0.15, 0.15), [3, 1, 1]),
-        (7, (1.0, 0.0, 0.0), [7, 0, 0]),
-        (29, (0.8, 0.2), [23, 6]),
-        (10, (0.9, 0.1), [9, 1]),
-    ],
-)
-def test_sizes_follow_the_largest_remainder(count, shares, sizes):
-    assert largest_remainder(count, shares) == sizes
-
-
-def test_split_is_a_pure_function_of_ids_and_seed():
-    ids = [f"id{i}" for i in range(50)]
-    first = random_split(ids, SHARES, 41)
-    shuffled = random.Random(0).sample(ids, 50)
-    assert random_split(shuffled, SHARES, 41) == first
-    assert random_split(ids, SHARES, 42) != first
-    # frozen, so that no later version divides old data anew
-    assert [i for i in ids if first[i] == "test"] == FROZEN_TEST_IDS
 
 
 def test_empty_split_is_refused_with_the_shares():
@@ -148,3 +119,70 @@ def test_a_table_names_missing_ids_and_returns_the_unnamed():
     assert unnamed == ["s001"]
     with pytest.raises(DataError, match=r"card: 1 of 2 ids are not among the 3 samples: gone\. Complete"):
         apply_splits(samples(3), {"s000": "train", "gone": "test"}, "card")
+
+
+def test_a_table_may_write_a_name_in_the_other_way_of_unicode():
+    sample = Sample("caf\u00e9", None, (), None, "x")
+    assert apply_splits([sample], {"cafe\u0301": "test"}, "card")[0][0].split == "test"
+
+
+def test_every_sample_is_tested_in_exactly_one_fold():
+    folds = [divide(samples(23), SplitConfig(folds=5, fold=k))[0] for k in range(5)]
+    tested = Counter(s.id for divided in folds for s in divided if s.split == "test")
+    assert tested == {s.id: 1 for s in samples(23)}
+    for divided in folds:
+        counts = Counter(s.split for s in divided)
+        assert counts["test"] in (4, 5)
+        assert counts["val"] == round(0.15 * (23 - counts["test"]))
+    # Another val for each fold, so that not the same images choose every network.
+    assert len({frozenset(s.id for s in divided if s.split == "val") for divided in folds}) == 5
+
+
+def test_folds_keep_groups_whole_and_stratify():
+    config = SplitConfig(folds=4, group=r"^s(\d\d)", stratify=True)
+    grouped = assign_groups(samples(80), config.group)
+    presence = {s.id: frozenset({0, 1} if s.group in ("00", "01", "02", "03") else {0}) for s in grouped}
+    for fold in range(4):
+        divided, method = divide(grouped, config.model_copy(update={"fold": fold}), presence)
+        assert crossing_groups(divided) == []
+        assert describe(divided, presence, ("none", "some"))["test"] == {
+            "samples": 20,
+            "groups": 2,
+            "classes": {"none": 20, "some": 10},
+        }
+        assert method == f"fold {fold} of 4 is test, divided by class presence with seed 41, 8 groups kept whole"
+
+
+def test_folds_divide_a_ready_made_split_anew_and_say_so():
+    divided, method = divide(samples(10, "train") + samples(5, "test", "t"), SplitConfig(folds=3, fold=0))
+    assert Counter(s.split for s in divided)["test"] == 5
+    assert {s.id[0] for s in divided if s.split == "test"} == {"s", "t"}
+    assert method.endswith("; the split of the data set is not used")
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(DataError, match=r"data\.split\.folds=5, but there are only 3 independent samples"):
+        divide(samples(3), SplitConfig(folds=5, fold=0))
+
+
+def test_stratified_splits_need_the_classes():
+    with pytest.raises(ValueError, match="give `presence`"):
+        divide(samples(10), SplitConfig(stratify=True))
+
+
+def test_val_of_a_ready_made_train_is_stratified():
+    ready = samples(20, "train") + samples(5, "test", "t")
+    presence = {s.id: frozenset({0, 1} if s.id in ("s000", "s001", "s002", "s003") else {0}) for s in ready}
+    config = SplitConfig(train=0.75, val=0.25, test=0.0, stratify=True)
+    divided, method = divide(ready, config, presence)
+    assert describe(divided, presence, ("none", "some"))["val"]["classes"] == {"none": 5, "some": 1}
+    assert "val is 0.25 of its train, by class presence with seed 41" in method
+
+
+def test_a_split_is_described_by_samples_and_groups():
+    divided = [Sample("a", None, (), "train", "p"), Sample("b", None, (), "train", "p")]
+    assert describe(divided) == {
+        "train": {"samples": 2, "groups": 1},
+        "val": {"samples": 0, "groups": 0},
+        "test": {"samples": 0, "groups": 0},
+    }

@@ -50,13 +50,13 @@ def prepare(root: Path, **data: object) -> Store:
 def decoded(monkeypatch):
     """Ids of the samples that were decoded and not taken from the cache."""
     calls: list[str] = []
-    original = entries.decode_image
+    original = entries.open_picture
 
-    def counting(path, config):
-        calls.append(path.stem)
-        return original(path, config)
+    def counting(sample, config):
+        calls.append(sample.image.stem)
+        return original(sample, config)
 
-    monkeypatch.setattr(entries, "decode_image", counting)
+    monkeypatch.setattr(entries, "open_picture", counting)
     return calls
 
 

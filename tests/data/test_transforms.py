@@ -206,3 +206,57 @@ def test_the_update_check_is_switched_off_before_the_import():
     assert source.index('os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")') < source.index(
         "import albumentations"
     )
+
+
+def _float(image):
+    return image.astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 13])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.parametrize("size", [(90, 100), (31, 40)])
+def test_any_number_of_bands_keeps_type_range_and_shape(preset, bands, kind, size):
+    image, mask = _sample(*size, bands)
+    image[:10], image[10:20] = 0, 255
+    image = image if kind is np.uint8 else _float(image)
+    transform = build_transform(AugmentationConfig(preset=preset), 64, colour=False)
+    for seed in range(12):
+        crop, labels = transform(image, mask, seed)
+        assert crop.shape == (64, 64, bands)
+        assert crop.dtype == kind
+        assert crop.flags.c_contiguous
+        assert labels.dtype == np.uint8
+        assert crop.min() >= 0
+        assert crop.max() <= (255 if kind is np.uint8 else 1)
+
+
+@pytest.mark.parametrize("preset", GEOMETRIC)
+@pytest.mark.parametrize("bands", [2, 4, 5, 13])
+def test_all_bands_move_together(preset, bands):
+    steps = [step for step in ("flips", "light", "medium") if step == preset]
+    image = np.repeat(_sample(90, 90, 1)[0], bands, 2)
+    mask = np.zeros((90, 90), np.uint8)
+    transform = build_transform(AugmentationConfig(preset=steps[0]), 64, colour=False)
+    same = 0
+    for seed in range(30):
+        crop = transform(_float(image), mask, seed)[0]
+        same += np.ptp(crop, axis=-1).max() < 1e-5
+    assert same > (15 if preset == "medium" else 29)  # noise alone differs per band
+
+
+def test_float_images_are_drawn_as_their_bytes_are():
+    image, mask = _sample(200, 200)
+    for preset in ("flips", "light"):
+        for seed in range(20):
+            drawn, floats = (_build(preset)(values, mask, seed)[0] for values in (image, _float(image)))
+            assert abs(drawn / 255 - floats).max() < 0.03
+
+
+def test_colour_is_left_alone_where_bands_are_not_colours():
+    image, mask = _sample(80, 80)
+    plain = build_transform(AugmentationConfig(preset="medium"), 64, colour=False)
+    names = [type(step).__name__ for step in plain._compose.transforms]
+    assert "ColorJitter" not in names
+    assert "ColorJitter" in [type(step).__name__ for step in _build("medium")._compose.transforms]
+    assert plain(image, mask, 0)[0].shape == (64, 64, 3)

@@ -12,8 +12,8 @@ from seg_scse.models import weights
 CURE = "Set model.encoder_weights=null (random) or to a local .safetensors file of the encoder's state dict."
 
 
-def encoder():
-    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+def encoder(channels=3):
+    return nn.Sequential(nn.Conv2d(channels, 4, 1), nn.BatchNorm2d(4))
 
 
 def test_a_path_is_told_from_a_name():
@@ -43,8 +43,67 @@ def test_a_file_that_does_not_fit_is_refused_with_examples(tmp_path):
     assert str(error.value) == (
         f"`model.encoder_weights` = {path}: 3 tensors do not fit: `0.bias` (4,) is missing; `0.weight` is "
         "(4, 1, 1, 1), not (4, 3, 1, 1); `fc.weight` (1,) has no place. "
-        f"The file must be of this encoder and number of image channels. {CURE}"
+        "The weights are for images with 1 channel, the network for 3. "
+        f"The file must be of this encoder, for images with 3 channels or as many as here. {CURE}"
     )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+def test_filters_for_colours_are_taken_in_turn_and_keep_the_sum_of_their_weights(channels):
+    colours = torch.rand(5, 3, 3, 3)
+    adapted = weights.adapt_colours(colours, channels)
+    assert adapted.shape == (5, channels, 3, 3)
+    if channels == 1:
+        assert torch.equal(adapted, colours.sum(1, keepdim=True))
+    for channel in range(channels if channels > 1 else 0):
+        assert torch.equal(adapted[:, channel], colours[:, channel % 3] * (3 / channels))
+    grey = torch.full((5, 3, 3, 3), 0.2)
+    torch.testing.assert_close(weights.adapt_colours(grey, channels).sum(1), grey.sum(1))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6, 12])
+def test_equal_channels_give_the_response_to_a_grey_rgb_image(channels):
+    colours, plane = torch.rand(5, 3, 3, 3), torch.rand(2, 1, 8, 8)
+    adapted = weights.adapt_colours(colours, channels)
+    expected = nn.functional.conv2d(plane.repeat(1, 3, 1, 1), colours)
+    torch.testing.assert_close(nn.functional.conv2d(plane.repeat(1, channels, 1, 1), adapted), expected)
+
+
+def test_weights_for_colours_are_loaded_for_other_images_and_what_was_adapted_is_said(tmp_path):
+    source, target = encoder(), encoder(4)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    assert weights.load_local(target, tmp_path / "w.safetensors") == [
+        "the first convolution (0.weight) was trained on RGB images and is adapted to images with 4 channels: "
+        "each colour's filter in turn, times 3/4."
+    ]
+    assert torch.equal(target[0].weight, weights.adapt_colours(source[0].weight, 4))
+    assert torch.equal(target[0].bias, source[0].bias)
+    assert weights.adaptation_note(1) == (
+        "the first convolution was trained on RGB images and is adapted to images with 1 channel: "
+        "the sum of the three filters."
+    )
+
+
+def test_weights_for_as_many_channels_are_loaded_as_they_are(tmp_path):
+    source, target = encoder(4), encoder(4)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    assert weights.load_local(target, tmp_path / "w.safetensors") == []
+    assert torch.equal(target[0].weight, source[0].weight)
+
+
+def test_weights_for_other_images_than_rgb_are_not_adapted(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(encoder(4).state_dict(), path)
+    target = encoder(5)
+    before = target[0].weight.clone()
+    with pytest.raises(ConfigError) as error:
+        weights.load_local(target, path)
+    assert str(error.value) == (
+        f"`model.encoder_weights` = {path}: 1 tensor does not fit: `0.weight` is (4, 4, 1, 1), not (4, 5, 1, 1). "
+        "The weights are for images with 4 channels, the network for 5. "
+        f"The file must be of this encoder, for images with 3 channels or as many as here. {CURE}"
+    )
+    assert torch.equal(target[0].weight, before)
 
 
 def test_a_missing_or_damaged_file_is_refused(tmp_path):

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_scse.config.loading import load_config
+from seg_scse.config.printing import to_yaml
 from seg_scse.data.manifest import build_manifest
 from seg_scse.errors import DataError
 from seg_scse.training.autoconfig import choose_config
+
+from tests.data.unlabelled import draw_bands, draw_volumes
 
 
 def folders(root: Path, count: int, size: tuple[int, int]) -> tuple[Path, Path]:
@@ -68,3 +72,66 @@ def test_overrides_win_over_choices(tmp_path: Path) -> None:
     config, reasons = choose_config(*folders(tmp_path, 3, (64, 64)), ["trainer.crop=32", "data.channels=rgb"])
     assert "trainer.crop" not in reasons, "a reason for what was not chosen would mislead"
     assert (config.trainer.crop, config.data.channels) == (32, "rgb")
+
+
+def test_bands_and_scale_of_satellite_tiles_are_chosen_with_reasons(tmp_path: Path) -> None:
+    root = draw_bands(tmp_path, "uint16", 5, 4000)
+    config, reasons = choose_config(root / "images", root / "masks", [])
+    assert config.data.bands == ("band1", "band2", "band3", "band4", "band5")
+    assert config.data.scale.method == "percentile"
+    assert reasons["data.scale"].startswith("uint16 with values from")
+    assert "named by number" in reasons["data.bands"]
+
+
+def test_volumes_are_divided_by_volume(tmp_path: Path) -> None:
+    root = draw_volumes(tmp_path, 0, 900)
+    config, reasons = choose_config(root / "images", root / "masks", [])
+    manifest = build_manifest(config.data)
+    assert [len(manifest.indices(split)) for split in ("train", "val", "test")] == [4, 4, 4]
+    assert (config.data.mask.encoding, len(config.data.classes)) == ("index", 3)
+    assert "by volume" in reasons["data.split"]
+
+
+def test_two_volumes_are_too_few(tmp_path: Path) -> None:
+    root = draw_volumes(tmp_path, 0, 900)
+    for folder in ("images", "masks"):
+        (root / folder / "case2.nii.gz").unlink()
+    with pytest.raises(DataError, match="2 volumes: training, validation and test need at least one each"):
+        choose_config(root / "images", root / "masks", [])
+
+
+def test_colour_masks_become_classes(tmp_path: Path) -> None:
+    images, masks = folders(tmp_path, 3, (64, 64))
+    for path in masks.iterdir():
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        pixels[:20, :, 0] = 255
+        Image.fromarray(pixels).save(path)
+    config, reasons = choose_config(images, masks, [])
+    assert config.data.mask.colours == {"#000000": 0, "#ff0000": 1}
+    assert config.data.classes == ("background", "colour_ff0000")
+    assert "named by colour" in reasons["data.classes"]
+
+
+def test_series_of_names_are_a_comment_and_no_choice(tmp_path: Path) -> None:
+    images, masks = folders(tmp_path, 9, (64, 64))
+    for folder in (images, masks):
+        for index, path in enumerate(sorted(folder.iterdir())):
+            path.rename(path.with_name(f"lung{'abc'[index // 3]}x_{index % 3}.png"))
+    config, reasons = choose_config(images, masks, [])
+    assert config.data.split.group is None
+    assert r"look like 3 series: group: '^(.+)[_-]\d+$'" in reasons["data.split"]
+
+
+@pytest.mark.parametrize("kind", ["bands", "volumes", "colours"])
+def test_what_is_chosen_survives_being_written_and_read(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "data"
+    if kind == "bands":
+        draw_bands(root, "float32", 3, 7.5)
+    elif kind == "volumes":
+        draw_volumes(root, -1024, 2000)
+    else:
+        for path in folders(root, 3, (64, 64))[1].iterdir():
+            Image.fromarray(np.eye(64, dtype=np.uint8)[..., None] * np.array([255, 0, 9], np.uint8)).save(path)
+    config, reasons = choose_config(root / "images", root / "masks", [])
+    (tmp_path / "written.yaml").write_text(to_yaml(config, reasons))
+    assert load_config(tmp_path / "written.yaml", []) == config
