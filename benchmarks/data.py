@@ -35,7 +35,7 @@ from seg_scse.config.data import DataConfig, SplitConfig
 from seg_scse.config.schema import AugmentationConfig
 from seg_scse.data import lazy
 from seg_scse.data.dataset import TrainingSet, training_loader
-from seg_scse.data.manifest import build_manifest
+from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.sampler import EpochBatchSampler
 from seg_scse.data.store import Store
 from seg_scse.data.transforms import build_transform

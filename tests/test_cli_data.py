@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from seg_scse.cli import main
-from seg_scse.data.cards import known_cards
-from seg_scse.data.splits import read_splits
+from seg_scse.data.listing.splits import read_splits
+from seg_scse.data.sets.cards import known_cards
 
-from .data.web_server import running_server, send, serve
+from .data.sets.web_server import running_server, send, serve
 
 ROOT = Path(__file__).parents[1]
 Refused = Callable[[list[str], int], str]
@@ -113,7 +113,7 @@ def test_prepare_downloads_what_is_cut_and_goes_on(
     capsys: Captured, tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr("seg_scse.data.download.time.sleep", lambda _: None)
+    monkeypatch.setattr("seg_scse.data.sets.download.time.sleep", lambda _: None)
     root, data = str(tmp_path / "data"), archive.read_bytes()
     with running_server() as server:
         card = str(write_card(tmp_path / "discs" / "card.yaml", server.url("discs.zip")))

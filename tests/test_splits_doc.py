@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from seg_scse.config.schema import Config
-from seg_scse.data.blocks import assign_blocks
+from seg_scse.data.listing.blocks import assign_blocks
+from seg_scse.data.listing.splits import assign_groups
 from seg_scse.data.samples import Sample
-from seg_scse.data.splits import assign_groups
 
 PAGE = (Path(__file__).parents[1] / "docs" / "splits.md").read_text()
 EXAMPLES = [Config.model_validate(yaml.safe_load(text)) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]

@@ -188,7 +188,7 @@ def check_config(options: argparse.Namespace) -> Result:
     """Check a configuration, its card, loss and network, and print it resolved."""
     config = load_config(options.file, options.overrides)
 
-    from seg_scse.data.cards import resolve_card
+    from seg_scse.data.sets.cards import resolve_card
     from seg_scse.losses import build_loss
     from seg_scse.models import build_model
 

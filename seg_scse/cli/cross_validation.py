@@ -15,7 +15,7 @@ CONFIG = "config.yaml"
 
 def is_wanted(config: Config) -> bool:
     """Tell whether a configuration asks for all folds: `data.split.folds` without `data.split.fold`."""
-    from seg_scse.data.cards import resolve_card
+    from seg_scse.data.sets.cards import resolve_card
 
     split = resolve_card(config.data).split
     return split.folds is not None and split.fold is None
@@ -44,14 +44,14 @@ def train(
         SegScseError: see `errors`; where the first fold cannot start, nothing is left behind.
     """
     from seg_scse import distributed
-    from seg_scse.data.cards import resolve_card
+    from seg_scse.data.sets.cards import resolve_card
     from seg_scse.files import write_text
-    from seg_scse.training import run
+    from seg_scse.training.folder import claim
     from seg_scse.training.lock import locked
 
     _require_test(split)
     config = config.model_copy(update={"data": resolve_card(config.data)})
-    claimed = run._claim(config.name, out) if distributed.is_main() else None
+    claimed = claim(config.name, out) if distributed.is_main() else None
     folder, created = distributed.from_main(claimed) or (Path(), False)
     with locked(folder):
         try:
@@ -143,18 +143,10 @@ def _of_fold(config: Config, number: int, overrides: Sequence[str]) -> Config:
 
 def _refuse_changes(folder: Path, config: Config, fold: Path) -> None:
     """Refuse to continue with another configuration than a fold was started with."""
-    from seg_scse.training import run
+    from seg_scse.training.folder import refuse_changes
 
-    if not (fold / CONFIG).exists():
-        return
-    then, now = (run._flat(one.model_dump(mode="json")) for one in (load_config(fold / CONFIG), config))
-    keys = [key for key in now if then.get(key) != now[key] and key not in MAY_MOVE]
-    changed = [f"{key}: {then.get(key)!r} -> {now[key]!r}" for key in keys]
-    if changed:
-        raise ConfigError(
-            f"{folder / CONFIG} was changed since {fold.name} was started ({'; '.join(changed)}). "
-            "Undo the change, or start a new run from it."
-        )
+    if (fold / CONFIG).exists():
+        refuse_changes(folder / CONFIG, load_config(fold / CONFIG), config, f"{fold.name} was started")
 
 
 def _all_folds(folder: Path, config: Config, overrides: Sequence[str]) -> Result:

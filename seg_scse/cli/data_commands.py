@@ -17,9 +17,9 @@ from seg_scse.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from seg_scse.config.schema import Config, DataConfig
-    from seg_scse.data.cards import Card
+    from seg_scse.data.listing.splits import Presence
     from seg_scse.data.samples import Sample
-    from seg_scse.data.splits import Presence
+    from seg_scse.data.sets.cards import Card
 
 _LICENCE = 28  # columns
 
@@ -32,8 +32,8 @@ def _refuse_overrides(options: argparse.Namespace, command: str) -> None:
 def list_cards(options: argparse.Namespace) -> Result:
     """List the data sets with a card, and which of them are there."""
     _refuse_overrides(options, "list")
-    from seg_scse.data.cards import known_cards, load_card
-    from seg_scse.data.fetching import state
+    from seg_scse.data.sets.cards import known_cards, load_card
+    from seg_scse.data.sets.fetching import state
 
     rows = [_facts(name, load_card(name)) for name in sorted(known_cards())]
     for row in rows:
@@ -74,9 +74,9 @@ def _facts(name: str, card: "Card") -> dict[str, Any]:
 def prepare(options: argparse.Namespace) -> Result:
     """Get a public data set ready, and say how to train with it."""
     _refuse_overrides(options, "prepare")
-    from seg_scse.data.cards import known_cards
-    from seg_scse.data.download import Patience
-    from seg_scse.data.fetching import prepare as get_ready
+    from seg_scse.data.sets.cards import known_cards
+    from seg_scse.data.sets.download import Patience
+    from seg_scse.data.sets.fetching import prepare as get_ready
 
     known = known_cards()
     if options.name not in known and not Path(options.name).expanduser().is_file():
@@ -123,7 +123,7 @@ def check(options: argparse.Namespace) -> Result:
     if not options.images:
         _require_data(options, ", or --images DIR --masks DIR")
 
-    from seg_scse.data.check import check_data
+    from seg_scse.data.checking.check import check_data
     from seg_scse.report.data_page import check_text, write_check
 
     config = _checked_config(options)
@@ -141,7 +141,7 @@ def _checked_config(options: argparse.Namespace) -> "Config":
         return load_config(options.config, options.overrides)
     from seg_scse.config.loading import path_name
     from seg_scse.config.schema import Config
-    from seg_scse.data.inspection import folder_config
+    from seg_scse.data.checking.inspection import folder_config
     from seg_scse.training.autoconfig import choose_config
 
     try:
@@ -156,7 +156,7 @@ def split(options: argparse.Namespace) -> Result:
     _require_data(options)
     config = load_config(options.config, options.overrides)
 
-    from seg_scse.data.cards import resolve_card
+    from seg_scse.data.sets.cards import resolve_card
 
     data = resolve_card(config.data)
     folds = data.split.folds if data.split.fold is None else None
@@ -172,9 +172,9 @@ def _fold_file(out: Path | None, fold: int) -> Path | None:
 
 def _divided(data: "DataConfig", parts: Sequence[tuple["DataConfig", Path | None]]) -> Result:
     """List and read the samples once; divide, print and write them for each part: one, or each fold."""
-    from seg_scse.data.listing import list_samples
-    from seg_scse.data.manifest import divide_listing
-    from seg_scse.data.splits import describe, write_splits
+    from seg_scse.data.listing.listing import list_samples
+    from seg_scse.data.listing.manifest import divide_listing
+    from seg_scse.data.listing.splits import describe, write_splits
 
     listing = list_samples(data)
     presence = {} if listing.problems else _presence(listing.samples, data)
@@ -194,8 +194,8 @@ def _divided(data: "DataConfig", parts: Sequence[tuple["DataConfig", Path | None
 
 def _presence(samples: Sequence["Sample"], data: "DataConfig") -> "Presence":
     """Read the samples and return the classes in the mask of each."""
+    from seg_scse.data.checking.tally import present_classes
     from seg_scse.data.measuring import measure, require_entries
-    from seg_scse.data.tally import present_classes
 
     entries = require_entries(measure(samples, data, sys.stderr.isatty()))
     return {sample.id: present_classes(entry) for sample, entry in zip(samples, entries, strict=True)}

@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from seg_scse.data.raster import Array
+from seg_scse.data.files.raster import Array
 
 
 @lru_cache(maxsize=1024)

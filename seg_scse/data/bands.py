@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_scse.data.raster import Array
+from seg_scse.data.files.raster import Array
 
 Number = int | float
 Valid = NDArray[np.bool_]

@@ -146,7 +146,8 @@ def _raising(batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
     for batch in batches:
         if isinstance(batch, DataError):
             raise batch
-        yield batch
+        # a tensor from a loader process holds a file open for as long as it is kept, and numbers are kept
+        yield batch | {"index": batch["index"].clone()}
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:

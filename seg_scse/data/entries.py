@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.array_files import is_complete, map_array, npy_header, replacing
 from seg_scse.data.bands import BandCounter, BandStatistics, Number, Valid, strips
-from seg_scse.data.masks import read_mask
+from seg_scse.data.files.pictures import Picture, open_picture
+from seg_scse.data.files.raster import Array, Place
+from seg_scse.data.masks.reading import read_mask
 from seg_scse.data.names import shown
-from seg_scse.data.pictures import Picture, open_picture
-from seg_scse.data.raster import Array, Place
 from seg_scse.data.room import Room
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError

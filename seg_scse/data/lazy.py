@@ -15,9 +15,9 @@ from numpy.typing import DTypeLike
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.bands import Valid
 from seg_scse.data.entries import Entry, Mask
-from seg_scse.data.masks import read_mask
-from seg_scse.data.pictures import open_picture
-from seg_scse.data.raster import Array
+from seg_scse.data.files.pictures import open_picture
+from seg_scse.data.files.raster import Array
+from seg_scse.data.masks.reading import read_mask
 from seg_scse.data.samples import Sample
 
 _KEPT_BYTES = 512_000_000

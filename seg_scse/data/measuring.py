@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.cache import cache_folder, cannot_write
-from seg_scse.data.cards import resolve_card
 from seg_scse.data.entries import Entry, decoding_of, drop_arrays, entry_key, load_entry, make_entry
 from seg_scse.data.room import Room
 from seg_scse.data.samples import Sample
+from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import DataError, numbered
 
 T = TypeVar("T")

@@ -9,15 +9,15 @@ from typing import Any
 
 from seg_scse import distributed
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.cards import resolve_card
+from seg_scse.data.checking.tally import present_classes
 from seg_scse.data.entries import Entry
-from seg_scse.data.listing import list_samples
-from seg_scse.data.manifest import divide_listing
+from seg_scse.data.listing.listing import list_samples
+from seg_scse.data.listing.manifest import divide_listing
+from seg_scse.data.listing.splits import write_splits
 from seg_scse.data.measuring import measure, require_entries
 from seg_scse.data.samples import SPLITS, Manifest, Sample
-from seg_scse.data.splits import write_splits
+from seg_scse.data.sets.cards import resolve_card
 from seg_scse.data.store import Store
-from seg_scse.data.tally import present_classes
 from seg_scse.errors import ConfigError, DataError, SegScseError
 
 

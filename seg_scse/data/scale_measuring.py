@@ -15,8 +15,8 @@ from seg_scse.config.schema import IGNORE_INDEX, ScaleConfig
 from seg_scse.data.array_files import replacing
 from seg_scse.data.bands import strips
 from seg_scse.data.entries import Entry
+from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
-from seg_scse.data.raster import Array
 from seg_scse.data.samples import Sample
 from seg_scse.data.scaling import Scaling, between
 

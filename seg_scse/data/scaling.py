@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from seg_scse.config.schema import DataConfig, ScaleConfig
 from seg_scse.data.bands import Number
 from seg_scse.data.entries import Entry
+from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike, Window, Windowed
-from seg_scse.data.raster import Array
 from seg_scse.data.samples import Sample
 from seg_scse.errors import ConfigError, DataError
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
-from seg_scse.data.cards import resolve_card
 from seg_scse.data.entries import copy_picture, describe
-from seg_scse.data.pictures import file_sample, open_picture
-from seg_scse.data.raster import Array
+from seg_scse.data.files.pictures import file_sample, open_picture
+from seg_scse.data.files.raster import Array
 from seg_scse.data.scale_choice import choose_scales
 from seg_scse.data.scale_measuring import Measurable
+from seg_scse.data.sets.cards import resolve_card
 
 
 def read_scaled(path: Path, config: DataConfig, state: Mapping[str, Any] | None) -> Array:

@@ -10,16 +10,16 @@ import numpy as np
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.cache import cache_folder, cannot_write
-from seg_scse.data.cards import resolve_card
+from seg_scse.data.checking.findings import training_notes
 from seg_scse.data.entries import Entry, entry_paths, read_array
 from seg_scse.data.lazy import ArrayLike, FileImage, FileMask
 from seg_scse.data.measuring import entry_keys, measure, require_entries
-from seg_scse.data.names import some
 from seg_scse.data.places import Places, remembered_places
-from seg_scse.data.samples import Manifest, Sample
+from seg_scse.data.samples import Manifest
 from seg_scse.data.scale_choice import choose_scales
 from seg_scse.data.scale_measuring import Measurable, Tally, tallies
 from seg_scse.data.scaling import Scaled, Scales, declared_range
+from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import DataError
 
 __all__ = ["Statistics", "Store", "measure"]
@@ -47,28 +47,6 @@ class Statistics:
     sizes: tuple[tuple[int, int], ...]
 
 
-def _fact_notes(entries: Sequence[Entry]) -> list[str]:
-    facts = Counter(fact for entry in entries for fact in entry.facts)
-    notes = [f"{count} of {len(entries)} images {fact}" for fact, count in sorted(facts.items())]
-    outside = sum(not entry.stored for entry in entries)
-    if outside:
-        notes.append(f"{outside} of {len(entries)} images are beyond data.cache_gb, read from their files when needed")
-    return notes
-
-
-def _leak_notes(samples: Sequence[Sample], entries: Sequence[Entry]) -> list[str]:
-    """Name images with equal pixels in different splits."""
-    by_digest: dict[str, list[Sample]] = {}
-    for sample, entry in zip(samples, entries, strict=True):
-        by_digest.setdefault(entry.image_digest, []).append(sample)
-    leaks = [
-        " = ".join(f"{sample.id} ({sample.split})" for sample in same)
-        for same in by_digest.values()
-        if len({sample.split for sample in same}) > 1
-    ]
-    return [f"leak: {len(leaks)} images are in more than one split: {some(leaks)}"] if leaks else []
-
-
 class Store:
     """Decoded samples by their position in the manifest. Holds no open file; pickles small.
 
@@ -91,7 +69,7 @@ class Store:
         pairs = zip(self._samples, self.entries, strict=True)
         lines = "\n".join(f"{sample.id}\0{entry.image_digest}\0{entry.mask_digest}" for sample, entry in pairs)
         self.digest = hashlib.sha256(lines.encode()).hexdigest()
-        self.notes = (*_fact_notes(self.entries), *_leak_notes(self._samples, self.entries))
+        self.notes = training_notes(self._samples, self.entries, config)
 
     @classmethod
     def prepare(

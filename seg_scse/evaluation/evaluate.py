@@ -68,7 +68,7 @@ def evaluate(
     results = _results(loaded, split, counts, data, predictor)
     rows = per_image_scores(counts, config.data.classes, config.evaluation.empty)
     counts.to_csv(folder / "counts.csv")
-    _write_rows(folder / "per_image.csv", rows)
+    write_rows(folder / "per_image.csv", rows)
     save_cases(folder / "cases", rows, data, predictor, config.evaluation.overlays)
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     return folder, results
@@ -97,7 +97,8 @@ def _results(
     }
 
 
-def _write_rows(path: Path, rows: Sequence[Mapping[str, str | int | float | None]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, str | int | float | None]]) -> None:
+    """Write scores per image as CSV, complete or absent."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

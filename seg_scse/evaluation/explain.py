@@ -18,9 +18,9 @@ from seg_scse import provenance
 from seg_scse.attention.probe import gates_by_site
 from seg_scse.config.loading import nearest
 from seg_scse.data.display import displayed
+from seg_scse.data.files.raster import Array
 from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
-from seg_scse.data.raster import Array
 from seg_scse.data.single import read_scaled
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.cases import choose_cases

@@ -10,10 +10,10 @@ from typing import Any
 
 from seg_scse import provenance
 from seg_scse.config.loading import load_config
-from seg_scse.data.splits import read_splits
+from seg_scse.data.listing.splits import read_splits
 from seg_scse.errors import DataError, numbered
 from seg_scse.evaluation.cases import Row
-from seg_scse.evaluation.evaluate import _write_rows as write_rows
+from seg_scse.evaluation.evaluate import write_rows as write_rows
 from seg_scse.files import write_bytes, write_text
 from seg_scse.metrics.counts import CountsTable
 from seg_scse.metrics.scores import cases, per_image_scores, score_table

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seg_scse.attention import probe
 from seg_scse.attention.trace import undisturbed
-from seg_scse.data.raster import Array
+from seg_scse.data.files.raster import Array
 from seg_scse.inference.predictor import Predictor, autocast
 
 Map = NDArray[np.float32]

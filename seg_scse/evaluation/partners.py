@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
 from seg_scse.data.prepare import PreparedData
-from seg_scse.data.raster import Array
 from seg_scse.data.store import Store
 from seg_scse.inference.predictor import Predictor
 

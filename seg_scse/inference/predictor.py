@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
-from seg_scse.data.raster import Array
+from seg_scse.data.files.raster import Array
 from seg_scse.inference.tiles import blend_window, tile_starts
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

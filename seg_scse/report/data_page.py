@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seg_scse.data.check import CheckResult
-from seg_scse.data.finding import Finding
-from seg_scse.data.splits import write_splits
-from seg_scse.data.tally import Tally, split_of
-from seg_scse.data.views import BINS, View
+from seg_scse.data.checking.check import CheckResult
+from seg_scse.data.checking.finding import Finding
+from seg_scse.data.checking.tally import Tally, split_of
+from seg_scse.data.checking.views import BINS, View
+from seg_scse.data.listing.splits import write_splits
 from seg_scse.files import write_text
 from seg_scse.report import overlays
 from seg_scse.report.reading import visible

@@ -9,8 +9,8 @@ import torch
 
 from seg_scse.config.loading import override, path_name
 from seg_scse.config.schema import Config
-from seg_scse.data.inspection import Seen, folder_config, inspect_folders
-from seg_scse.data.proposals import group_comment, propose_images, propose_mask
+from seg_scse.data.checking.inspection import Seen, folder_config, inspect_folders
+from seg_scse.data.checking.proposals import group_comment, propose_images, propose_mask
 from seg_scse.errors import DataError
 
 CPU_STEPS, GPU_STEPS = 600, 6000

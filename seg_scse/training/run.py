@@ -1,6 +1,5 @@
 """A run from its configuration to its folder."""
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +22,13 @@ from seg_scse.data.sampler import EpochBatchSampler, crops_to_cover
 from seg_scse.data.standardize import Standardizer
 from seg_scse.data.transforms import build_transform
 from seg_scse.errors import CheckpointError, ConfigError
-from seg_scse.files import require_writable, write_text
+from seg_scse.files import write_text
 from seg_scse.inference.counting import count_split
 from seg_scse.inference.device import choose_device, choose_precision, choose_workers
 from seg_scse.inference.predictor import Predictor
 from seg_scse.losses import build_loss
 from seg_scse.models import build_model, describe_model
+from seg_scse.training.folder import claim, refuse_changes
 from seg_scse.training.lock import locked
 from seg_scse.training.loop import Trainer
 from seg_scse.training.optim import Schedule, build_optimizer
@@ -70,7 +70,7 @@ def start(
         SegScseError: see `errors`; before the first step nothing is left behind.
     """
     device = choose_device(config.trainer)
-    claimed = _claim(config.name, out) if distributed.is_main() else None
+    claimed = claim(config.name, out) if distributed.is_main() else None
     folder, created = distributed.from_main(claimed) or (Path(), False)
     with locked(folder):
         if (folder / checkpoint.LAST).exists():
@@ -217,24 +217,6 @@ def _total_steps(config: Config, batches: int) -> int:
     return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
-def _claim(name: str, out: Path | None) -> tuple[Path, bool]:
-    """Return the run folder, which exists and can be written, and whether it was made just now."""
-    if out is not None:
-        created = not out.exists()
-        require_writable(out)
-        return out, created
-    for number in itertools.count(1):
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)  # fails for all but one of several runs that start at the same moment
-        except FileExistsError:
-            continue
-        except OSError:
-            require_writable(folder)  # says why not
-        return folder, True
-    raise AssertionError("unreachable")
-
-
 def _write_facts(
     folder: Path, config: Config, data: PreparedData, trainer: Trainer, reasons: Mapping[str, str] | None
 ) -> None:
@@ -270,25 +252,11 @@ def _write_facts(
 
 def _refuse_changes(folder: Path, config: Config, state: Mapping[str, Any]) -> None:
     """Refuse to continue with another configuration or another number of processes than the checkpoint's."""
-    then = _flat(checkpoint.config_of(state, folder / checkpoint.LAST).model_dump(mode="json"))
-    now = _flat(config.model_dump(mode="json"))
-    keys = [key for key in now if then.get(key) != now[key] and key not in MAY_MOVE]
-    changed = [f"{key}: {then.get(key)!r} -> {now[key]!r}" for key in keys]
-    if changed:
-        raise ConfigError(
-            f"{folder / CONFIG} was changed since the checkpoint was written ({'; '.join(changed)}). "
-            "Undo the change, or start a new run from it."
-        )
+    then = checkpoint.config_of(state, folder / checkpoint.LAST)
+    refuse_changes(folder / CONFIG, then, config, "the checkpoint was written")
     started, found = state["processes"], distributed.world_size()
     if started != found:
         raise ConfigError(
             f"{folder}: started with {started} processes, resumed with {found}: the batches would differ. "
             f"Resume with torchrun --nproc-per-node (x --nnodes) = {started}."
         )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from seg_scse.config import load_config
-from seg_scse.data.cards import resolve_card
+from seg_scse.data.sets.cards import resolve_card
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.manifest import build_manifest
+from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.store import Store
 
 COUNT = 4

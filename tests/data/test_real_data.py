@@ -9,11 +9,11 @@ import rasterio
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.archives import extract
-from seg_scse.data.cards import resolve_card
-from seg_scse.data.manifest import build_manifest
-from seg_scse.data.pictures import file_sample, open_picture, read_picture
+from seg_scse.data.files.pictures import file_sample, open_picture, read_picture
+from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.samples import SPLITS
+from seg_scse.data.sets.archives import extract
+from seg_scse.data.sets.cards import resolve_card
 from seg_scse.data.store import Store
 from seg_scse.errors import DataError
 

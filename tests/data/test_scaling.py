@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seg_scse.data import scale_measuring
-from seg_scse.data.manifest import build_manifest
+from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.scaling import Scaling
 from seg_scse.data.single import read_scaled
 from seg_scse.data.store import Store

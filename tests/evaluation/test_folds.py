@@ -7,8 +7,8 @@ from PIL import Image
 
 from seg_scse.config.loading import load_config
 from seg_scse.config.printing import to_yaml
+from seg_scse.data.listing.splits import write_splits
 from seg_scse.data.samples import Sample
-from seg_scse.data.splits import write_splits
 from seg_scse.errors import DataError
 from seg_scse.evaluation.folds import merge_folds, scored_weights
 from seg_scse.metrics.counts import Counts, CountsTable

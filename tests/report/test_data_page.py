@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.check import CheckResult, check_data
-from seg_scse.data.finding import Finding
-from seg_scse.data.splits import read_splits
+from seg_scse.data.checking.check import CheckResult, check_data
+from seg_scse.data.checking.finding import Finding
+from seg_scse.data.listing.splits import read_splits
 from seg_scse.errors import WriteError
 from seg_scse.report.data_page import check_text, write_check
-from tests.data.unlabelled import draw_bands, draw_pictures
 
+from ..data.checking.unlabelled import draw_bands, draw_pictures
 from .test_page import EVIL, Page
 
 
@@ -195,7 +195,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "check.md"
 
 
 def test_every_kind_of_finding_is_documented() -> None:
-    sources = "\n".join(path.read_text() for path in (DOCUMENT.parents[1] / "seg_scse" / "data").glob("*.py"))
+    sources = "\n".join(
+        path.read_text() for path in (DOCUMENT.parents[1] / "seg_scse" / "data" / "checking").glob("*.py")
+    )
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `") and ".html" not in line]
     documented = {kind for row in rows for kind in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
     assert len(documented) > 25

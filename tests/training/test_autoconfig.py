@@ -6,11 +6,11 @@ from PIL import Image
 
 from seg_scse.config.loading import load_config
 from seg_scse.config.printing import to_yaml
-from seg_scse.data.manifest import build_manifest
+from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.errors import DataError
 from seg_scse.training.autoconfig import choose_config
 
-from tests.data.unlabelled import draw_bands, draw_volumes
+from ..data.checking.unlabelled import draw_bands, draw_volumes
 
 
 def folders(root: Path, count: int, size: tuple[int, int]) -> tuple[Path, Path]:

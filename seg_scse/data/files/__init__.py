@@ -1,0 +1,1 @@
+"""Files to pixels: one checked reader for every format."""

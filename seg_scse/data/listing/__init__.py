@@ -1,0 +1,1 @@
+"""Which files belong together as samples, and which split each sample is in."""
