@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from gzip import GzipFile
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -150,12 +150,13 @@ def unpack(archive: Path, folder: Path, nested: Iterable[str] = ()) -> str:
         raise
 
 
-def extract(archive: Path, cache: Path) -> tuple[Path, str]:
+def extract(archive: Path, cache: Path, nested: Sequence[str] = ()) -> tuple[Path, str]:
     """Unpack an archive into the cache, unless that was done for this name, size and time of change.
 
     Args:
         archive: the file; its folder may be read-only.
         cache: folder for the result.
+        nested: as `unpack`.
 
     Returns:
         the folder with the content, and the SHA-256 of the archive.
@@ -165,12 +166,13 @@ def extract(archive: Path, cache: Path) -> tuple[Path, str]:
         WriteError: the cache cannot be written.
     """
     status = archive.stat()
-    key = hashlib.sha256(f"{archive.name}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
+    facts = (archive.name, status.st_size, status.st_mtime_ns, *nested)
+    key = hashlib.sha256("\0".join(map(str, facts)).encode(errors="surrogateescape"))
     target = cache / "archives" / f"{archive.name.split('.')[0]}-{key.hexdigest()[:16]}"
     if not target.is_dir():
         with complete_folder(target) as folder:
             try:
-                sha256 = unpack(archive, folder)
+                sha256 = unpack(archive, folder, nested)
                 (folder / _HASH_FILE).write_text(sha256, encoding="ascii")
             except OSError as error:
                 raise cannot_write(folder, error) from error

@@ -34,6 +34,7 @@ class Archive(Strict):
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="as published; `checked` says by whom")
     bytes: Annotated[int, Field(ge=1)] | None = Field(None, description="size of the file")
     folder: str = Field("", description="folder inside that holds the data; empty: the top")
+    nested: tuple[str, ...] = Field((), description="patterns of archives inside it, unpacked where they lie")
     part: str = Field("all", description="what is in it, such as images, masks, or images and masks of one split")
 
 

@@ -21,11 +21,11 @@ from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.names import shown
 from seg_scse.data.samples import SPLITS
 from seg_scse.data.sets.archives import file_sha256, unpack
-from seg_scse.data.sets.cards import load_card
+from seg_scse.data.sets.cards import load_card, short_name
 from seg_scse.data.sets.download import Patience
 from seg_scse.data.sets.locate import find_folder
 from seg_scse.data.sets.partial import not_written
-from seg_scse.data.sets.sources import Job, Source, at_hand, by_hand, completed, short_name
+from seg_scse.data.sets.sources import Job, Source, at_hand, by_hand, completed
 from seg_scse.errors import ConfigError, DataError
 from seg_scse.files import require_writable, write_text
 
@@ -97,7 +97,7 @@ def _unpack_all(job: Job, sources: Sequence[Source], folder: Path) -> dict[str, 
     for source in sources:
         place = folder / ".part"
         place.mkdir()
-        sha256 = hashes[source.path.name] = unpack(source.path, place)
+        sha256 = hashes[source.path.name] = unpack(source.path, place, source.facts.nested if source.facts else ())
         if source.facts is not None and source.facts.sha256 not in (None, sha256):
             release = f"SHA-256 expected {source.facts.sha256}, actual {sha256}"
             job.notes.append(f"{shown(source.path.name)} is another release than the card was checked with: {release}")

@@ -59,7 +59,7 @@ def _contents(found: Sequence[tuple[Path, Archive | None]], config: DataConfig, 
     """Extract archives into the cache; return the folder inside each that holds its part of the data."""
     contents = []
     for path, facts in found:
-        content, sha256 = extract(path, cache_folder(config))
+        content, sha256 = extract(path, cache_folder(config), facts.nested if facts else ())
         if facts is not None and facts.sha256 not in (None, sha256):
             notes.append(f"{shown(path.name)} differs from the release that card {config.card} was checked with")
         inside = content / facts.folder if facts is not None else content

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seg_scse.data.names import shown
 from seg_scse.data.sets.archives import file_sha256
-from seg_scse.data.sets.cards import CARD_FILE, Archive, Card, card_path
+from seg_scse.data.sets.cards import Archive, Card, short_name
 from seg_scse.data.sets.download import Known, Patience, download
 from seg_scse.errors import DataError
 
@@ -45,12 +45,6 @@ class Job:
     def folder(self) -> Path:
         """The folder that `prepare` makes."""
         return self.root / short_name(self.name)
-
-
-def short_name(name: str) -> str:
-    """Return the name of a card's folder, for a card given by name or path."""
-    path = card_path(name)
-    return path.parent.resolve().name if path.name == CARD_FILE else path.stem
 
 
 def by_hand(name: str, card: Card, root: Path, missing: Sequence[Archive]) -> str:

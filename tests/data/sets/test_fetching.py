@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -258,10 +259,10 @@ def test_an_unpacking_that_was_interrupted_is_not_taken_for_complete(root, tmp_p
     (root / "masks.zip").write_bytes(MASKS_ONLY)
     real = fetching.unpack
 
-    def interrupted(archive: Path, folder: Path) -> str:
+    def interrupted(archive: Path, folder: Path, nested: Sequence[str]) -> str:
         if archive.name == "masks.zip":
             raise KeyboardInterrupt
-        return real(archive, folder)
+        return real(archive, folder, nested)
 
     monkeypatch.setattr(fetching, "unpack", interrupted)
     with pytest.raises(KeyboardInterrupt):

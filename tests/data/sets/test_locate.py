@@ -6,6 +6,7 @@ import pytest
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.sets.cards import load_card
+from seg_scse.data.sets.fetching import prepare
 from seg_scse.data.sets.locate import locate
 from seg_scse.errors import DataError
 
@@ -36,6 +37,22 @@ def test_missing_data_say_where_to_get_them(tmp_path):
         build_manifest(DataConfig(card="dsb2018", root=str(tmp_path)))
     with pytest.raises(DataError, match=r"none does not exist\. Get stage1_train"):
         build_manifest(DataConfig(card="dsb2018", root=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize("way", ["locate", "prepare"])
+def test_archives_in_an_archive_are_unpacked_where_the_card_says_so(tmp_path, way):
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("images", "masks"):
+        zipped(tmp_path / f"{name}.zip", *(f"{name}/{i}.png" for i in range(2)))
+    with zipfile.ZipFile(root / "x.zip", "w") as archive:
+        for name in ("images", "masks"):
+            archive.write(tmp_path / f"{name}.zip", f"top/{name}.zip")
+    facts = [{"file": "x.zip", "folder": "top", "nested": ["top/*.zip"]}]
+    card = write_card(tmp_path, archives=facts, data={"split": {"train": 1.0, "val": 0.0, "test": 0.0}})
+    if way == "prepare":
+        assert prepare(card, root).splits["train"] == 2
+    assert len(build_manifest(DataConfig(card=card, root=str(root))).samples) == 2
 
 
 @pytest.mark.parametrize("given", ["folder", "archive"])
