@@ -33,8 +33,8 @@ from usual_loading import DECODERS, Files, PlainSet, monai_loader, one_thread, p
 
 from seg_scse.config.data import DataConfig, SplitConfig
 from seg_scse.config.schema import AugmentationConfig
-from seg_scse.data import lazy
 from seg_scse.data.dataset import TrainingSet, training_loader
+from seg_scse.data.lazy import recent_files
 from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.sampler import EpochBatchSampler
 from seg_scse.data.store import Store
@@ -213,7 +213,7 @@ def main() -> None:
     one_thread()
     logging.disable(logging.WARNING)  # MONAI's on decoders that are not needed here
     warnings.filterwarnings("ignore", module="monai")
-    lazy._recent._most = 0  # no image is met a second time, as in a data set that is larger than the memory
+    recent_files.most_bytes = 0  # no image is met a second time, as in a data set that is larger than the memory
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = draw(folder, args.images, args.size)
