@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,40 @@ def _explain(path: Path, error: OSError) -> WriteError:
 
 
 @contextmanager
+def replacing_path(path: Path, flushed: bool) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it is renamed to `path`, else removed.
+
+    The name is drawn, because threads, processes and machines may write the same file of a shared folder at once.
+
+    Args:
+        path: the file that is complete or absent; its folder exists.
+        flushed: to the disk before it is renamed, so that a power cut cannot damage it either.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        if flushed:
+            _flush(temporary)
+        temporary.replace(path)
+        if flushed:
+            _flush(path.parent)
+    finally:
+        with suppress(OSError):  # an unreachable folder was reported
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is flushed and renamed to `path`.
 
@@ -31,23 +66,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replacing_path(path, flushed=True) as temporary:
+            yield temporary
     except OSError as error:
         raise _explain(path, error) from error
-    finally:
-        with suppress(OSError):  # an unreachable folder was reported above
-            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,13 +7,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from seg_scse.cli import main
 from seg_scse.data.listing.splits import read_splits
 from seg_scse.data.sets.cards import known_cards
 
+from .data.checking.test_layout import coco
+from .data.checking.unlabelled import draw_bands, draw_pictures
 from .data.sets.web_server import running_server, send, serve
 
 ROOT = Path(__file__).parents[1]
@@ -185,6 +189,57 @@ def test_check_names_every_problem_and_exits_3(capsys: Captured, broken: Path, t
     assert all(any(name in line for line in errors) for name in ("s01", "s02", "alone")), out
     assert message.startswith("error: training would refuse these data.")
     assert (tmp_path / "page" / "check.html").exists()
+
+
+def test_overrides_reach_the_look_at_folders(capsys: Captured, discs: Path, tmp_path: Path, refused: Refused) -> None:
+    shutil.copytree(discs, tmp_path / "data")
+    images, masks = tmp_path / "data" / "images", tmp_path / "data" / "masks"
+    for path in images.iterdir():
+        path.rename(path.with_name(f"{path.stem}_0000.png"))
+    folders = ["--images", str(images), "--masks", str(masks)]
+    assert "_0000" in refused(["train", *folders, "--print-config"], 3)
+    out = printed(capsys, ["train", *folders, "--print-config", "data.image_suffix=_0000"])
+    chosen = yaml.safe_load(out)
+    assert (chosen["data"]["image_suffix"], chosen["data"]["mask"]["encoding"]) == ("_0000", "binary")
+    arguments = ["data", "check", *folders, "--out", str(tmp_path / "page"), "data.image_suffix=_0000"]
+    assert printed(capsys, arguments).startswith("12 of 12 samples can be used")
+
+
+def test_a_broken_file_does_not_hide_what_the_others_call_for(capsys: Captured, tmp_path: Path) -> None:
+    root = draw_bands(tmp_path, "uint16", 4, 4000)
+    (root / "images" / "t0.tif").write_bytes(b"")
+    folders = ["--images", str(root / "images"), "--masks", str(root / "masks"), "--out", str(tmp_path / "page")]
+    result = json.loads(printed(capsys, ["data", "check", *folders, "--json"], code=3))
+    assert [finding["kind"] for finding in result["findings"] if finding["level"] == "error"] == ["unreadable"]
+    section = yaml.safe_load(result["suggestion"])["data"]
+    assert section["scale"] == {"method": "percentile"}
+    assert section["mask"] == {"encoding": "binary"}
+
+
+def test_what_was_guessed_from_folders_is_noted_with_its_reason(capsys: Captured, tmp_path: Path) -> None:
+    root = draw_bands(tmp_path, "uint8", 4, 255)
+    for path in (root / "masks").iterdir():
+        mask = np.zeros((32, 40), np.uint8)
+        mask[:8], mask[-1] = 1, 255
+        Image.fromarray(mask).save(path)
+    folders = ["--images", str(root / "images"), "--masks", str(root / "masks"), "--out", str(tmp_path / "page")]
+    result = json.loads(printed(capsys, ["data", "check", *folders, "--json"]))
+    notes = [finding["text"] for finding in result["findings"] if finding["kind"] == "assumed"]
+    assert any(note.startswith("data.bands: 4 bands, named as they usually come: check it") for note in notes)
+    assert any("255 is taken as pixels to ignore" in note for note in notes)
+    assert any(note.startswith("data.classes: ") and "the first is the background" in note for note in notes)
+    assert "# 4 bands, named as they usually come" in result["suggestion"]
+
+
+def test_an_annotation_file_is_no_missing_folder(capsys: Captured, tmp_path: Path) -> None:
+    images = draw_pictures(tmp_path, 6) / "images"
+    table = coco(tmp_path / "coco.json", 6, "car", "person")
+    arguments = ["--images", str(images), "--masks", str(table), "--out", str(tmp_path / "page")]
+    out = printed(capsys, ["data", "check", *arguments])
+    assert "note (assumed): data.mask: coco.json is read as mask.encoding=polygons" in out
+    page = (tmp_path / "page" / "check.html").read_text()
+    assert "mask: {encoding: polygons}" in page
+    assert "classes: [background, car, person]" in page
 
 
 def test_check_as_json_is_one_object_with_the_exit_code(capsys: Captured, broken: Path, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+from PIL import Image
 
 from seg_scse import checkpoint, distributed
 from seg_scse.cli import main
@@ -48,6 +51,26 @@ def test_explain_takes_ids_files_and_overrides_in_any_order(
     assert result["study"] is None
     assert "odd &lt;b&gt;$" in (tmp_path / "out" / "explain.html").read_text()
     assert result["written"][-1] == str(tmp_path / "out" / "explain.html")
+
+
+def test_explain_draws_the_slice_of_a_volume_that_is_numbered(
+    trained: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    slices = [np.asarray(Image.open(discs / "images" / f"s{number:02}.png")) for number in range(3)]
+    nibabel.Nifti1Image(np.stack([part[::-1].T for part in slices], 2), np.eye(4)).to_filename(tmp_path / "v.nii.gz")
+    command = ["explain", str(trained), "--limit", "0", "--out", str(tmp_path / "out"), "--json", "--images"]
+    capsys.readouterr()
+    assert main([*command, f"{tmp_path}/v.nii.gz:1", f"data.root={tmp_path / 'nowhere'}"]) == 0  # needs no data set
+    (page,) = json.loads(capsys.readouterr().out)["pages"]
+    assert page["id"] == f"{tmp_path}/v.nii.gz:1"
+    rows, columns = (slice(page["window"][at], page["window"][at] + 32) for at in "yx")
+    with np.load(tmp_path / "out" / "pages" / "0.npz") as arrays:
+        assert np.array_equal(arrays["image"][..., 0], slices[1][rows, columns])
+    message = refused([*command, f"{tmp_path}/v.nii.gz"], 3)
+    assert "is a volume of 3 axial slices, not one image. Name one of them by its number from 0" in message
+    assert "such as v.nii.gz:1." in message
+    assert "v.nii.gz: has 3 axial slices; there is no slice 3" in refused([*command, f"{tmp_path}/v.nii.gz:3"], 3)
+    assert "neither a sample id of the run nor an image file" in refused([*command, f"{tmp_path}/w.nii.gz:1"], 2)
 
 
 def test_explain_refuses_what_it_cannot_do(trained: Path, tmp_path: Path, refused: Refused) -> None:

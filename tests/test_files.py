@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from seg_scse import files
+from seg_scse.data.array_files import replacing
 from seg_scse.errors import WriteError
 
 
@@ -27,6 +28,45 @@ def test_temporary_file_is_in_the_same_folder(tmp_path: Path, monkeypatch: pytes
     with files.atomic_path(tmp_path / "a.txt") as temporary:
         assert temporary.parent == tmp_path
         temporary.write_text("x")
+
+
+def test_writers_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with files.atomic_path(path) as first, files.atomic_path(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the last that was finished
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_a_file_is_flushed_with_its_folder_where_a_power_cut_must_not_damage_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flushed: bool
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
+    with files.replacing_path(tmp_path / "a.txt", flushed) as temporary:
+        temporary.write_text("x")
+    assert synced == ([str(temporary), str(tmp_path)] if flushed else [])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_of_the_cache_that_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"old")
+
+    def fail() -> None:
+        with replacing(tmp_path / "a.npy") as stream:
+            stream.write(b"new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (tmp_path / "a.npy").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.npy"]
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a.npy"):
+        pass
 
 
 def test_full_disk_is_explained_and_keeps_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ _EXPLAIN_EXAMPLES = """examples:
   seg-scse explain runs/quickstart
   seg-scse explain runs/nuclei --images 0a7d30b2 scans/new.png --limit 50 data.root=/data/dsb2018
   seg-scse explain runs/nuclei --images scans/new.png --limit 0     the data set is not needed
+  seg-scse explain runs/spleen --images scans/new.nii.gz:40         slice 40 of a volume, from 0
   seg-scse explain runs/nuclei --intervene                          replace gates and score the change
   seg-scse explain runs/nuclei --intervene --sites decoder.5 --limit 40
 """
@@ -58,9 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = "Show what the gates of a run do: pictures of images, statistics over a split."
     explain = add_command(actions, "explain", commands.explain, text, _EXPLAIN_EXAMPLES)
     explain.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
-    explain.add_argument(
-        "--images", nargs="+", metavar="ID", help="sample ids of the run or image files; default: chosen from the split"
-    )
+    text = "sample ids of the run or image files, FILE:12 for slice 12 (from 0) of a volume; default: from the split"
+    explain.add_argument("--images", nargs="+", metavar="ID", help=text)
     explain.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     explain.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
     text = "images to choose: the worst, median and best of an evaluated split, else the first; default: 6"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from seg_scse.cli.options import Result
 from seg_scse.cli.tables import aligned
-from seg_scse.config.loading import load_config, nearest, override
-from seg_scse.errors import ConfigError, DataError
+from seg_scse.config.loading import load_config, nearest
+from seg_scse.errors import ConfigError
 
 if TYPE_CHECKING:
     from seg_scse.config.schema import Config, DataConfig
@@ -39,7 +39,7 @@ def list_cards(options: argparse.Namespace) -> Result:
     for row in rows:
         if options.root is not None:
             row["state"] = state(row["name"], options.root.expanduser())
-    shown = [{**row, "licence": _short(row["licence"])} for row in rows]
+    shown = [{**row, "licence": _short(load_card(row["name"]).licence_brief)} for row in rows]
     print(aligned([[key for key in shown[0] if key != "title"], *([*_but_title(row)] for row in shown)]))
     print("\nget one: seg-scse data prepare NAME --root DIR      what is known about it: its card.yaml and README.md")
     return {"cards": rows}
@@ -57,8 +57,6 @@ def _facts(name: str, card: "Card") -> dict[str, Any]:
     from seg_scse.config.schema import DataConfig
 
     data = DataConfig.model_validate(card.data)
-    by_hand = "by hand (register)" if card.registration else "by hand"
-    get = "drawn" if card.generator else "download" if card.downloadable else by_hand
     return {
         "name": name,
         "images": card.images,
@@ -66,7 +64,7 @@ def _facts(name: str, card: "Card") -> dict[str, Any]:
         "bands": len(data.band_names),
         "task": data.task,
         "licence": card.licence,
-        "get": get,
+        "get": card.access,
         "title": card.title,
     }
 
@@ -126,8 +124,8 @@ def check(options: argparse.Namespace) -> Result:
     from seg_scse.data.checking.check import check_data
     from seg_scse.report.data_page import check_text, write_check
 
-    config = _checked_config(options)
-    result = check_data(config.data, progress=sys.stderr.isatty(), crop=config.trainer.crop)
+    config, reasons = _checked_config(options)
+    result = check_data(config.data, sys.stderr.isatty(), config.trainer.crop, reasons)
     page = write_check(result, options.out or Path("data-check") / config.name)
     print(check_text(result))
     print(f"page: {page}")
@@ -136,19 +134,13 @@ def check(options: argparse.Namespace) -> Result:
     return {**result.as_dict(), "page": str(page), "exit_code": result.exit_code}
 
 
-def _checked_config(options: argparse.Namespace) -> "Config":
+def _checked_config(options: argparse.Namespace) -> "tuple[Config, dict[str, str]]":
+    """The configuration and, where it was chosen by looking at folders, the reasons."""
     if not options.images:
-        return load_config(options.config, options.overrides)
-    from seg_scse.config.loading import path_name
-    from seg_scse.config.schema import Config
-    from seg_scse.data.checking.inspection import folder_config
+        return load_config(options.config, options.overrides), {}
     from seg_scse.training.autoconfig import choose_config
 
-    try:
-        return choose_config(options.images, options.masks, options.overrides)[0]
-    except DataError:  # files that cannot be read: the check lists them, with all that it can say about the others
-        data = folder_config(options.images, options.masks)
-        return override(Config(name=path_name(options.images.absolute().parent), data=data), options.overrides)
+    return choose_config(options.images, options.masks, options.overrides, strict=False)
 
 
 def split(options: argparse.Namespace) -> Result:
@@ -197,7 +189,7 @@ def _presence(samples: Sequence["Sample"], data: "DataConfig") -> "Presence":
     from seg_scse.data.checking.tally import present_classes
     from seg_scse.data.measuring import measure, require_entries
 
-    entries = require_entries(measure(samples, data, sys.stderr.isatty()))
+    entries = require_entries(measure(samples, data, sys.stderr.isatty()), samples)
     return {sample.id: present_classes(entry) for sample, entry in zip(samples, entries, strict=True)}
 
 

@@ -96,8 +96,10 @@ class SplitConfig(Strict):
     @model_validator(mode="after")
     def _rules_agree(self) -> Self:
         total = self.train + self.val + self.test
-        if abs(total - 1.0) > 1e-6:
-            raise ValueError(f"train + val + test = {total:g}: the shares must sum to 1")
+        if self.folds is None and self.file is None and abs(total - 1.0) > 1e-6:  # else train and test say nothing
+            raise ValueError(f"train + val + test = {total:g}: the shares must sum to 1{self._cure()}")
+        if self.folds is not None and self.val >= 1:
+            raise ValueError(f"val = {self.val:g} is the share of what is not the test fold: it leaves no train")
         if self.fold is not None and (self.folds is None or self.fold >= self.folds):
             raise ValueError(f"fold = {self.fold} with folds = {self.folds}: need 0 <= fold < folds")
         if self.block is not None and self.group is not None:
@@ -107,6 +109,18 @@ class SplitConfig(Strict):
         if self.file is not None and (self.folds or self.stratify):
             raise ValueError("file is used as it is: leave folds and stratify out")
         return self
+
+    def _cure(self) -> str:
+        """Write the shares that were set with others that complete them, where that is possible."""
+        shares = {name: getattr(self, name) for name in ("train", "val", "test")}
+        free = [name for name in shares if name not in self.model_fields_set]
+        changed = free[:1] if "train" in free else free
+        rest = 1 - sum(share for name, share in shares.items() if name not in changed)
+        if rest < 0 or not changed:
+            return ""
+        shares |= dict.fromkeys(changed, rest / len(changed))
+        line = ", ".join(f"{name}: {round(share, 6):g}" for name, share in shares.items())
+        return f", such as data.split: {{{line}}} (of data that come with train and test, only val counts)"
 
 
 class DataConfig(Strict):
@@ -225,4 +239,11 @@ class DataConfig(Strict):
                 raise ValueError(f"{kind}_suffix and {kind}_pattern both say what the id is: leave one out")
         placed = "{class}" in f"{self.masks}{self.mask_suffix}{self.mask_pattern}"
         if placed != (self.mask.encoding == "files"):
-            raise ValueError("`{class}` in masks, mask_suffix or mask_pattern goes with mask.encoding = files")
+            cure = (
+                f"mask.encoding={self.mask.encoding} has one file for all: write `data.mask: {{encoding: files}}`"
+                if placed
+                else "write where the file of a class is, such as `data.masks: masks/{class}`"
+            )
+            raise ValueError(
+                f"`{{class}}` in masks, mask_suffix or mask_pattern goes with mask.encoding = files; {cure}"
+            )

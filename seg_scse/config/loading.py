@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from seg_scse.config.attention import Strict
 from seg_scse.config.schema import Config
+from seg_scse.config.wording import counted
 from seg_scse.config.yaml_source import Entry, KeyPath, parse_value, read_entries
 from seg_scse.errors import ConfigError, numbered
 
@@ -65,6 +66,12 @@ def _with_bases(path: Path, children: tuple[Path, ...] = ()) -> dict[KeyPath, En
     return _with_bases(path.parent / base.value, (*children, path.resolve())) | entries
 
 
+def _parsed(key: str, value: str) -> object:
+    if value.lstrip().startswith("#"):  # YAML would read nothing at all
+        raise ConfigError(f"{COMMAND_LINE}, {key}: `{value}` is a comment in YAML. Quote it: '{value.strip()}'.")
+    return parse_value(value, f"{COMMAND_LINE}, {key}")
+
+
 def _from_overrides(overrides: Sequence[str]) -> dict[KeyPath, Entry]:
     entries: dict[KeyPath, Entry] = {}
     for text in overrides:
@@ -72,7 +79,7 @@ def _from_overrides(overrides: Sequence[str]) -> dict[KeyPath, Entry]:
         if not equals or not all(key.split(".")):
             raise ConfigError(f"`{text}` is not an override: write section.key=value, such as trainer.max_epochs=10.")
         path = tuple(key.split("."))
-        parsed = value if _takes_text(path) and value != "null" else parse_value(value, f"{COMMAND_LINE}, {key}")
+        parsed = value if _takes_text(path) and value != "null" else _parsed(key, value)
         for length in range(1, len(path)):
             if _field_at(path[:length]) is not None and not _is_section(path[:length]):
                 whole = ".".join(path[:length])
@@ -214,5 +221,4 @@ def _validate(entries: Mapping[KeyPath, Entry]) -> Config:
         return Config.model_validate(_nested(entries))
     except ValidationError as error:
         problems = [_explain(details, entries) for details in error.errors()]
-        plural = "problem" if len(problems) == 1 else "problems"
-        raise ConfigError(f"{len(problems)} {plural} in the configuration:\n{numbered(problems)}") from error
+        raise ConfigError(f"{counted(len(problems), 'problem')} in the configuration:\n{numbered(problems)}") from error

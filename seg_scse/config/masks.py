@@ -1,8 +1,8 @@
 """Configuration of what mask files mean."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictInt, field_validator
 
 from seg_scse.config.attention import Strict
 from seg_scse.config.numbers import NaturalInt
@@ -74,6 +74,28 @@ class MaskConfig(Strict):
     overlap: Literal["refuse", "last"] = Field(
         "refuse", description="a pixel in two classes: refuse it, or take the one that comes last in data.classes"
     )
+
+    @field_validator("colours", mode="before")
+    @classmethod
+    def _lower_case(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the user wrote
+        """Take `#FF0000` for `#ff0000`; both at once are refused."""
+        if not isinstance(given, dict):
+            return given
+        lowered = {key.lower() if isinstance(key, str) else key: target for key, target in given.items()}
+        if len(lowered) < len(given):
+            raise ValueError("a colour is given twice, in upper and in lower case: keep one")
+        return lowered
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the user wrote
+        """Take the number 1, which is what YAML reads, for the name "1"."""
+        if not isinstance(given, dict):
+            return given
+        named = {str(key) if type(key) is int else key: target for key, target in given.items()}
+        if len(named) < len(given):
+            raise ValueError("a label is given twice, as a number and as a text: keep one")
+        return named
 
     def require_meaning(self) -> None:
         """Refuse a field that the encoding would ignore; with a card the encoding is known only after merging.

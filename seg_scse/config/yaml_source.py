@@ -4,6 +4,7 @@ The dialect is the YAML 1.2 core schema, which is what people expect: `1e-4` is 
 not a boolean and an octal number. Duplicate keys, aliases and tags are refused; no code can be named.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ for _tag, _pattern, _first in (
 ):
     Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
+_BARE_COLOUR = re.compile(r"^(?!\s*#).*?[{,:\[]\s*(#[0-9a-fA-F]{6})\b", re.MULTILINE)
+"""A colour without quotes, from which on the line is a comment."""
+
 _CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq")}
 
 
@@ -60,6 +64,8 @@ def _refuse_unsafe(node: yaml.Node, name: str, seen: set[int]) -> None:
     seen.add(id(node))
     if node.tag not in _CORE_TAGS:
         raise ConfigError(f"{where}: tag `{node.tag}` is not allowed. A configuration holds plain values only.")
+    if isinstance(node, yaml.ScalarNode) and not _may_name_a_file(node.value):
+        raise ConfigError(f"{where}: {node.value!r} holds a character that no file name can hold. Write another value.")
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_unsafe(item, name, seen)
@@ -76,21 +82,43 @@ def _refuse_unsafe(node: yaml.Node, name: str, seen: set[int]) -> None:
                     f"{name}:{line}: key `{key.value}` is given twice (first in line {keys[key.value]}). Keep one."
                 )
             keys[key.value] = line
+            _require_blank(node, key, item, f"{name}:{line}")
+
+
+def _may_name_a_file(text: str) -> bool:
+    """Tell whether the system can be given a text; undecodable bytes of a name on the command line come through."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def _require_blank(node: yaml.MappingNode, key: yaml.ScalarNode, item: yaml.Node, where: str) -> None:
+    """Refuse `{0:1}`, which is the key `0:1` without a value."""
+    before, colon, after = key.value.partition(":")
+    if node.flow_style and colon and key.style is None and item.value == "":
+        raise ConfigError(f"{where}: `{key.value}` lacks a blank after the colon: write `{before}: {after}`.")
 
 
 def _parse(text: str, name: str) -> tuple[Loader, yaml.Node | None]:
-    loader = Loader(text)
     try:
+        loader = Loader(text)  # refuses characters that YAML forbids
         node = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{name}{line}: not valid YAML: {getattr(error, 'problem', None) or error}.") from error
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{name}{line}: not valid YAML: {problem}.{_quoting_hint(text)}") from error
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deeply for a configuration.") from error
     if node is not None:
         _refuse_unsafe(node, name, set())
     return loader, node
+
+
+def _quoting_hint(text: str) -> str:
+    bare = _BARE_COLOUR.search(text)
+    return f" Quote the colours: '{bare[1]}'; without quotes, # begins a comment." if bare else ""
 
 
 def parse_value(text: str, name: str) -> object:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from seg_scse.data.files.raster import Array
+from seg_scse.files import replacing_path
 
 
 @lru_cache(maxsize=1024)
@@ -26,14 +26,8 @@ def npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write beside and rename. Not flushed to the disk: a cache that a power cut damages is found out and redone."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as stream:
-        try:
-            yield stream
-            stream.close()
-            Path(stream.name).replace(path)
-        except BaseException:
-            Path(stream.name).unlink(missing_ok=True)
-            raise
+    with replacing_path(path, flushed=False) as temporary, temporary.open("wb") as stream:
+        yield stream
 
 
 def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> Array:

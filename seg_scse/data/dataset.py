@@ -48,8 +48,8 @@ class SampleStore(Protocol):
 
 @contextmanager
 def _named(key: Key) -> Iterator[None]:
-    """Add the sample to any error, so that a failure in a loader process can be traced."""
-    epoch, draw, index = key
+    """Add the sample to any error, so that a failure in a loader process can be traced; epochs count from 1 there."""
+    epoch, draw, index = key[0] + 1, *key[1:]
     try:
         yield
     except DataError as error:

@@ -1,31 +1,37 @@
 """Images of any bands as pictures for people."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+
+from seg_scse.data.bands import strips
+from seg_scse.data.lazy import ArrayLike
 
 DISPLAYED = (2.0, 98.0)
 """Percentiles of a band that become black and white where values are not 8-bit."""
 
 
-def displayed(image: NDArray[Any]) -> NDArray[np.uint8]:
+def displayed(image: ArrayLike) -> NDArray[np.uint8]:
     """Draw the first three bands of an image as red, green and blue, or the first of fewer as grey.
 
     Args:
         image: `(H, W, C)`. uint8 values are shown as they are; of others each band is stretched between two percentiles
-            (`DISPLAYED`), so that the picture tells nothing about brightness.
+            (`DISPLAYED`), so that the picture tells nothing about brightness. These are read strip by strip.
 
     Returns:
         uint8 `(H, W, 3)`, or `(H, W, 1)` where there are fewer than three bands.
     """
-    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
-    return shown if shown.dtype == np.uint8 else _stretched(shown)
+    count = 3 if image.shape[2] >= 3 else 1
+    return np.asarray(image)[..., :count] if image.dtype == np.uint8 else _stretched(image, count)
 
 
-def _stretched(image: NDArray[Any]) -> NDArray[np.uint8]:
-    step = max(1, max(image.shape[:2]) // 1000)  # percentiles of a million pixels are as good
-    low, high = np.percentile(image[::step, ::step], DISPLAYED, axis=(0, 1))
-    width = np.where(high > low, high - low, 1)
-    levels: NDArray[np.uint8] = np.rint(np.clip((image - low) / width, 0, 1) * 255).astype(np.uint8)
+def _stretched(image: ArrayLike, count: int) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    step = max(1, max(height, width) // 1000)  # percentiles of a million pixels are as good
+    sampled = np.asarray(image[::step, ::step])[..., :count]
+    low, high = np.percentile(sampled, DISPLAYED, axis=(0, 1))
+    spread = np.where(high > low, high - low, 1)
+    levels = np.empty((height, width, count), np.uint8)
+    for rows in strips(height, width):
+        part = np.asarray(image[rows, :])[..., :count]
+        levels[rows] = np.rint(np.clip((part - low) / spread, 0, 1) * 255)
     return levels

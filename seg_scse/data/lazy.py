@@ -4,8 +4,6 @@ They stand in for arrays `(H, W, C)` or `(H, W)`: `.shape`, `.dtype`, `image[row
 `np.asarray`.
 """
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,13 +12,18 @@ from numpy.typing import DTypeLike
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.bands import Valid
-from seg_scse.data.entries import Entry, Mask
+from seg_scse.data.entries import Entry
 from seg_scse.data.files.pictures import open_picture
 from seg_scse.data.files.raster import Array
 from seg_scse.data.masks.reading import read_mask
+from seg_scse.data.measuring import entry_keys
+from seg_scse.data.names import shown
+from seg_scse.data.recent import Recent
 from seg_scse.data.samples import Sample
+from seg_scse.errors import DataError
 
 _KEPT_BYTES = 512_000_000
+_KEY_BYTES = 500  # about what it takes to remember a file
 Window = tuple[slice, slice]
 
 
@@ -46,28 +49,12 @@ class ArrayLike(Protocol):
         ...
 
 
-class _Recent:
-    """Decoded files that can only be read whole: the last ones, up to a number of bytes, at least one."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[object, tuple[Array, ...]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: object) -> tuple[Array, ...] | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: object, arrays: tuple[Array, ...]) -> None:
-        with self._lock:
-            self._kept[key] = arrays
-            while len(self._kept) > 1 and sum(a.nbytes for kept in self._kept.values() for a in kept) > self._most:
-                self._kept.popitem(last=False)
+def _size(arrays: tuple[Array, ...]) -> int:
+    return _KEY_BYTES + sum(array.nbytes for array in arrays)
 
 
-_recent = _Recent(_KEPT_BYTES)
+recent_files: Recent[tuple[Array, ...]] = Recent(most_bytes=_KEPT_BYTES, size=_size)
+"""Decoded files that can only be read whole; nothing in place of those that are read by windows."""
 
 
 class Windowed:
@@ -100,11 +87,13 @@ class FileImage(Windowed):
         sample: its files.
         config: how they are read.
         entry: what was measured when it was decoded once.
+        key: name of the entry, which changes with the files.
     """
 
     sample: Sample
     config: DataConfig
     entry: Entry
+    key: str
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,17 +107,34 @@ class FileImage(Windowed):
 
     def read(self, window: Window) -> tuple[Array, Valid | None]:
         """Pixels (h, w, C) of a window without steps, and which of them hold data."""
-        key = ("image", self.sample, self.entry.image_digest)
-        kept = _recent.get(key)
-        if kept is None:
+        kept = recent_files.get(("image", self.sample, self.entry.image_digest), self._whole)
+        if not kept:
             with open_picture(self.sample, self.config) as picture:
-                if picture.windowed:
-                    return picture.read(*window)
-                height, width, _ = picture.shape
-                pixels, valid = picture.read(slice(0, height), slice(0, width))
-            kept = (pixels,) if valid is None else (pixels, valid)
-            _recent.put(key, kept)
+                part = picture.read(*window)
+            self.require_unchanged()
+            return part
         return kept[0][window], kept[1][window] if len(kept) > 1 else None
+
+    def _whole(self) -> tuple[Array, ...]:
+        """All pixels and which of them hold data, or nothing where windows can be read."""
+        with open_picture(self.sample, self.config) as picture:
+            if picture.windowed:
+                return ()
+            pixels, valid = picture.read(slice(None), slice(None))
+        self.require_unchanged()
+        return (pixels,) if valid is None else (pixels, valid)
+
+    def require_unchanged(self) -> None:
+        """Refuse files that are not those that were checked; asked after reading, so that damage is named as such.
+
+        Raises:
+            DataError: size or time of change of a file of the sample is another.
+        """
+        if entry_keys([self.sample], self.config)[0] != self.key:
+            raise DataError(
+                f"{self.sample.id}: {', '.join(shown(path) for path in self.sample.files)}: changed since the data "
+                "were checked. Start again: changed files are checked anew."
+            )
 
     def __getitem__(self, window: Window, /) -> Array:
         """Pixels of a window; only that part of the file is read where its format allows."""
@@ -155,19 +161,16 @@ class FileMask(Windowed):
         """uint8."""
         return np.dtype(np.uint8)
 
-    def _whole(self) -> Mask:
-        key = ("mask", self.image.sample, self.image.entry.mask_digest)
-        kept = _recent.get(key)
-        if kept is None:
-            entry = self.image.entry
-            kept = (read_mask(self.image.sample, entry.shape[:2], entry.place, self.image.config),)
-            _recent.put(key, kept)
-        return kept[0]
+    def _whole(self) -> tuple[Array, ...]:
+        entry = self.image.entry
+        mask = read_mask(self.image.sample, entry.shape[:2], entry.place, self.image.config)
+        self.image.require_unchanged()
+        return (mask,)
 
     def __getitem__(self, window: Window, /) -> Array:
         """Values of a window."""
         solid, steps = _bounds(window, self.shape)
-        values = self._whole()[solid]
+        values = recent_files.get(("mask", self.image.sample, self.image.entry.mask_digest), self._whole)[0][solid]
         if self.image.entry.valid < self.image.entry.pixels:
             _, valid = self.image.read(solid)
             values = values if valid is None else np.where(valid, values, np.uint8(IGNORE_INDEX))

@@ -9,6 +9,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.data.alike import told_together
 from seg_scse.data.cache import cache_folder, cannot_write
 from seg_scse.data.entries import Entry, decoding_of, drop_arrays, entry_key, load_entry, make_entry
 from seg_scse.data.room import Room
@@ -85,17 +86,21 @@ def _in_threads(work: Callable[[int], T], items: Sequence[int], progress: bool) 
         pool.shutdown(cancel_futures=True)
 
 
-def require_entries(found: Sequence[Entry | str]) -> list[Entry]:
+def require_entries(found: Sequence[Entry | str], samples: Sequence[Sample]) -> list[Entry]:
     """Return what was measured.
 
+    Args:
+        found: from `measure`.
+        samples: the samples, in the same order.
+
     Raises:
-        DataError: samples cannot be used as declared; all of them are listed.
+        DataError: samples cannot be used as declared; equal problems of many are told once.
     """
-    problems = [result for result in found if isinstance(result, str)]
-    if problems:
-        most = _MOST_PROBLEMS if len(problems) < len(found) else _ENOUGH_TO_SEE
+    failed = [(sample, text) for sample, text in zip(samples, found, strict=True) if isinstance(text, str)]
+    if failed:
+        most = _MOST_PROBLEMS if len(failed) < len(found) else _ENOUGH_TO_SEE
         raise DataError(
-            f"{len(problems)} of {len(found)} samples cannot be used:\n{numbered(problems, most)}\n"
+            f"{len(failed)} of {len(found)} samples cannot be used:\n{numbered(told_together(failed), most)}\n"
             f"Correct them, or leave samples out with data.exclude."
         )
     return [result for result in found if isinstance(result, Entry)]

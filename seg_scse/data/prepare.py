@@ -116,7 +116,9 @@ def _prepare(config: DataConfig, splits: Mapping[str, str] | None, scale: Mappin
     listing = list_samples(config)
     presence = None
     if config.split.stratify and splits is None and not listing.problems:
-        presence = _presence(listing.samples, require_entries(measure(listing.samples, config, progress)))
+        presence = _presence(
+            listing.samples, require_entries(measure(listing.samples, config, progress), listing.samples)
+        )
     manifest = divide_listing(listing, config, presence, splits)
     return PreparedData(config, manifest, Store.prepare(manifest, config, progress, scale))
 

@@ -21,7 +21,7 @@ from seg_scse.data.samples import Sample
 from seg_scse.data.scaling import Scaling, between
 
 T = TypeVar("T")
-_FORMAT = 1  # raise it when a measurement changes
+_FORMAT = 2  # raise it when a measurement changes
 MOST_OF_IMAGE, MOST_OF_ALL = 50_000, 10_000_000
 """Pixels that percentiles are taken from: of one image, and of all images together."""
 
@@ -70,15 +70,28 @@ def remembered(
     digests = [data.entries[index].image_digest for index in indices]
     key = hashlib.sha256(json.dumps([_FORMAT, what, digests]).encode()).hexdigest()
     path = data.folder / f"{key}.json"
-    try:
-        known: list[T] = json.loads(path.read_bytes())
+    known = _undamaged(path)
+    if known is not None:
         return known
-    except (OSError, ValueError):
-        result = measure()
+    result = measure()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
-        stream.write(json.dumps(result).encode())
+        stream.write(json.dumps([_checksum(result), result]).encode())
     return result
+
+
+def _checksum(result: object) -> str:
+    return hashlib.sha256(json.dumps(result).encode()).hexdigest()
+
+
+def _undamaged(path: Path) -> list[Any] | None:
+    """Return what a file of measurements holds, or None where it is missing or not as it was written."""
+    try:
+        checksum, result = json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    known: list[Any] = result
+    return known if checksum == _checksum(known) else None
 
 
 def measured_scaling(config: ScaleConfig, data: Measurable, indices: Sequence[int]) -> Scaling:

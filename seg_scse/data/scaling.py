@@ -127,15 +127,21 @@ def by_type(samples: Sequence[Sample], entries: Sequence[Entry], train: Sequence
     """
     if all(entry.dtype == "uint8" for entry in entries):
         return Scales((None,) * len(entries))
-    scalings = [of_type(entry.dtype, entry.shape[2]) for entry in entries]
-    unscaled = [
-        position
-        for position, (entry, scaling) in enumerate(zip(entries, scalings, strict=True))
-        if scaling is None or (entry.dtype == "float32" and (min(entry.minima) < 0 or max(entry.maxima) > 1))
-    ]
+    unscaled = without_range(entries)
     if unscaled:
         raise DataError(_without_range([samples[i] for i in unscaled], [entries[i] for i in unscaled], len(entries)))
+    scalings = [of_type(entry.dtype, entry.shape[2]) for entry in entries]
     return Scales(tuple(scalings), None, tuple(_type_notes([entries[index] for index in train or range(len(entries))])))
+
+
+def without_range(entries: Sequence[Entry]) -> list[int]:
+    """Positions of the images that `method: dtype` cannot scale."""
+    return [
+        position
+        for position, entry in enumerate(entries)
+        if of_type(entry.dtype, 1) is None
+        or (entry.dtype == "float32" and (min(entry.minima) < 0 or max(entry.maxima) > 1))
+    ]
 
 
 def _without_range(samples: Sequence[Sample], entries: Sequence[Entry], count: int) -> str:

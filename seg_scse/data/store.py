@@ -95,7 +95,9 @@ class Store:
         """
         config = resolve_card(config)
         declared_range(config)  # refused before an hour of decoding
-        store = cls(manifest, require_entries(measure(manifest.samples, config, progress)), config, progress)
+        store = cls(
+            manifest, require_entries(measure(manifest.samples, config, progress), manifest.samples), config, progress
+        )
         store._choose_scales(manifest.indices("train"), scale)
         return store
 
@@ -127,7 +129,7 @@ class Store:
         return len(self.entries)
 
     def _file(self, index: int) -> FileImage:
-        return FileImage(self._samples[index], self._config, self.entries[index])
+        return FileImage(self._samples[index], self._config, self.entries[index], self._keys[index])
 
     def _native(self, index: int) -> ArrayLike:
         """Image in its file's units."""

@@ -56,7 +56,7 @@ def save_cases(folder: Path, rows: Sequence[Row], data: PreparedData, predictor:
     entries = []
     for number, (kind, row) in enumerate(choose_cases(rows, each)):
         index = index_of[str(row["id"])]
-        image, truth = np.asarray(data.store.image(index)), np.asarray(data.store.mask(index))
+        image, truth = data.store.image(index), np.asarray(data.store.mask(index))
         prediction = predictor.labels(predictor.probabilities(image))
         scale = min(1.0, MAX_SIDE / max(truth.shape))
         size = (max(1, round(truth.shape[1] * scale)), max(1, round(truth.shape[0] * scale)))

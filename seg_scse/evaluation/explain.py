@@ -21,7 +21,7 @@ from seg_scse.data.display import displayed
 from seg_scse.data.files.raster import Array
 from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
-from seg_scse.data.single import read_scaled
+from seg_scse.data.single import find_file, read_scaled
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.cases import choose_cases
 from seg_scse.evaluation.loaded import (
@@ -53,11 +53,12 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Subject:
-    """An image to draw a page of: a sample by its position, or a file without truth."""
+    """An image to draw a page of: a sample by its position, or a file without truth, of a volume one slice."""
 
     name: str
     source: int | Path
     kind: str | None = None
+    plane: int | None = None
 
 
 def explain(
@@ -80,8 +81,8 @@ def explain(
         split: train, val or test: the images to study.
         which: `best` or `last`, for a run folder.
         overrides: as for an evaluation.
-        images: sample ids of any split, or image files; empty chooses from the split: the worst, median and best
-            where the split was evaluated, else the first.
+        images: sample ids of any split, or image files, `FILE:12` for slice 12 of a volume; empty chooses from the
+            split: the worst, median and best where the split was evaluated, else the first.
         count: images to choose where none are named.
         limit: most images of the split to study, evenly spread over its ids; 0 for no study, and then image files
             can be explained without the data set.
@@ -102,7 +103,7 @@ def explain(
     folder = out or result_folder(loaded, "explain", split)
     predictor = build_predictor(loaded, choose_device(loaded.config.trainer))
     stages = _stages(predictor.model)
-    files_only = bool(images) and limit == 0 and all(Path(name).is_file() for name in images)
+    files_only = bool(images) and limit == 0 and all(find_file(name) for name in images)
     data = None if files_only else data_of(loaded)
     subjects = _subjects(images, count, loaded, data, split)
     require_writable(folder)
@@ -168,8 +169,8 @@ def _subjects(names: Sequence[str], count: int, loaded: Loaded, data: PreparedDa
 def _named(name: str, places: Mapping[str, int]) -> Subject:
     if name in places:
         return Subject(name, places[name])
-    if Path(name).is_file():
-        return Subject(shown(name), Path(name))
+    if found := find_file(name):
+        return Subject(shown(name), found[0], plane=found[1])
     hint = nearest(name, places) or "."
     known = f" The run has {len(places)} samples: {some(list(places))}." if places else ""
     raise ConfigError(f"--images {shown(name)}: neither a sample id of the run nor an image file{hint}{known}")
@@ -205,7 +206,7 @@ def _pages(
 
 def _pixels(subject: Subject, loaded: Loaded, data: PreparedData | None) -> tuple[Array, Pixels | None]:
     if isinstance(subject.source, Path):
-        return read_scaled(subject.source, loaded.config.data, loaded.state.get("scale")), None
+        return read_scaled(subject.source, loaded.config.data, loaded.state.get("scale"), subject.plane), None
     assert data is not None
     return np.asarray(data.store.image(subject.source)), np.asarray(data.store.mask(subject.source))
 

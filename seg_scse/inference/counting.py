@@ -59,7 +59,7 @@ def count_split(
     hidden = True if progress is None or not distributed.is_main() else None  # None: shown on a terminal only
     for index in tqdm(mine, desc=progress, unit="image", disable=hidden, leave=False):
         name, truth = manifest.samples[index].id, np.asarray(store.mask(index))
-        probabilities = predictor.probabilities(np.asarray(store.image(index)))
+        probabilities = predictor.probabilities(store.image(index))
         labels = predictor.labels(probabilities)
         table.add(name, count_pixels(labels, truth, num_classes))
         if loss is not None:

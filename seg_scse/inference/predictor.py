@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Self
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
 from seg_scse.data.files.raster import Array
+from seg_scse.data.lazy import ArrayLike
 from seg_scse.inference.tiles import blend_window, tile_starts
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,11 +79,11 @@ class Predictor:
             threshold=settings.threshold,
         )
 
-    def probabilities(self, image: Array) -> Tensor:
+    def probabilities(self, image: ArrayLike) -> Tensor:
         """Map an image to class probabilities.
 
         Args:
-            image: (H, W, C), uint8 or float32 in [0, 1].
+            image: (H, W, C), uint8 or float32 in [0, 1]; read by one row of tiles after the other.
 
         Returns:
             float32 (K, H, W) on the device; K = 1 for two classes.
@@ -88,22 +91,21 @@ class Predictor:
         height, width = image.shape[:2]
         pad_y, pad_x = max(0, self.tile - height), max(0, self.tile - width)
         if pad_y or pad_x:
-            image = _pad(image, pad_y, pad_x)
-        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())  # a copy: samples are memory-mapped, read-only
+            image = _pad(np.asarray(image), pad_y, pad_x)
         places = [
             (y, x)
             for y in tile_starts(image.shape[0], self.tile, self.overlap)
             for x in tile_starts(image.shape[1], self.tile, self.overlap)
         ]
         with evaluation_mode(self.model):
-            blended = next(self._tiles(pixels, places))[0] if len(places) == 1 else self._blend(pixels, places)
+            blended = next(self._tiles(image, places))[0] if len(places) == 1 else self._blend(image, places)
         return blended[:, :height, :width]
 
-    def _blend(self, pixels: Tensor, places: Sequence[tuple[int, int]]) -> Tensor:
+    def _blend(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Tensor:
         axis = blend_window(self.tile, self.overlap).to(self.device)
         weights = axis[:, None] * axis
-        total, norm = None, torch.zeros(pixels.shape[1:], device=self.device)
-        for batch, tiles in zip(_chunks(places, self.batch_size), self._tiles(pixels, places), strict=True):
+        total, norm = None, torch.zeros(image.shape[:2], device=self.device)
+        for batch, tiles in zip(_chunks(places, self.batch_size), self._tiles(image, places), strict=True):
             if total is None:
                 total = torch.zeros((tiles.shape[1], *norm.shape), device=self.device)
             for (y, x), tile in zip(batch, tiles, strict=True):
@@ -112,12 +114,21 @@ class Predictor:
         assert total is not None
         return total.div_(norm)
 
-    def _tiles(self, pixels: Tensor, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+    def _tiles(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        cut = self._cut(image, places)
         for batch in _chunks(places, self.batch_size):
-            images = torch.stack([pixels[:, y : y + self.tile, x : x + self.tile] for y, x in batch])
+            images = torch.stack([next(cut) for _ in batch])
             with autocast(self.device, self.precision):
                 logits = self.model(self.standardize(images.to(self.device))).float()
             yield logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+    def _cut(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """Tiles (C, tile, tile), row by row: a row is read once, since many files hold their pixels in whole rows."""
+        for y, row in groupby(places, key=itemgetter(0)):
+            pixels = np.asarray(image[y : y + self.tile, :])
+            for _, x in row:
+                tile = pixels[:, x : x + self.tile].transpose(2, 0, 1)
+                yield torch.from_numpy(tile.copy())  # a copy: samples are memory-mapped, read-only
 
     def labels(self, probabilities: Tensor) -> NDArray[np.uint8]:
         """Map (K, H, W) probabilities to uint8 (H, W) class indices."""

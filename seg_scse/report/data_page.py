@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from seg_scse.data.checking.check import CheckResult
 from seg_scse.data.checking.finding import Finding
-from seg_scse.data.checking.tally import Tally, split_of
+from seg_scse.data.checking.tally import UNKNOWN, BandRow, Tally, split_of
 from seg_scse.data.checking.views import BINS, View
 from seg_scse.data.listing.splits import write_splits
 from seg_scse.files import write_text
@@ -77,6 +77,7 @@ def write_check(result: CheckResult, folder: Path) -> Path:
             most_ids=_MOST_IDS,
             table=TABLE,
             tally=result.tally,
+            bands=_shown_bands(result),
             classes=list(_bars(result.tally)),
             histograms=list(_histograms(result)),
             sizes=_sizes(result.tally),
@@ -117,11 +118,19 @@ def _bars(tally: Tally) -> Iterator[tuple[str, str, list[Bar]]]:
         yield row.name, class_css(index), bars
 
 
+def _shown_bands(result: CheckResult) -> tuple[BandRow, ...]:
+    """The bands, or one of three that are alike: grey that is repeated in rgb."""
+    bands = result.tally.bands
+    alike = len({(row.mean, row.sd, row.low, row.high) for row in bands}) == 1
+    repeated = alike and len(bands) > 1 and result.config.bands is None
+    return (replace(bands[0], name="gray"),) if repeated else bands
+
+
 def _histograms(result: CheckResult) -> Iterator[tuple[str, str]]:
     """(band, SVG path of its histogram in a box of `BINS` by 100); heights are square roots, so that few show too."""
     if not result.views:
         return
-    for band, row in enumerate(result.tally.bands):
+    for band, row in enumerate(_shown_bands(result)):
         counts = np.sqrt(np.sum([view.counts[band] for view in result.views], axis=0))
         heights = (100 * counts / max(1.0, float(counts.max()))).round(1)
         steps = "".join(f"M{x} 100V{100 - height:g}h1V100" for x, height in enumerate(heights) if height)
@@ -147,7 +156,8 @@ def _places(tally: Tally) -> list[str]:
             f"{min(side):g}" if min(side) == max(side) else f"{min(side):g} to {max(side):g}"
             for side in (heights, widths)
         )
-        lines.append(f"{crs}: {count(sum(counts), 'image')}, pixels of {' × '.join(spans)} {unit}")
+        said = ", unit not stated" if unit == UNKNOWN else f" {unit}"
+        lines.append(f"{crs}: {count(sum(counts), 'image')}, pixels of {' × '.join(spans)}{said}")
     rest = [f"without georeference or pixel size: {count(tally.unplaced, 'image')}"] if tally.unplaced else []
     return [*lines, *rest]
 

@@ -1,6 +1,7 @@
 """A configuration for two folders: what was seen in them, what was chosen, and why."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import torch
 
 from seg_scse.config.loading import override, path_name
-from seg_scse.config.schema import Config
-from seg_scse.data.checking.inspection import Seen, folder_config, inspect_folders
-from seg_scse.data.checking.proposals import group_comment, propose_images, propose_mask
+from seg_scse.config.schema import Config, DataConfig
+from seg_scse.data.checking.inspection import Seen, inspect, require_sound
+from seg_scse.data.checking.layout import folder_config
+from seg_scse.data.checking.proposals import Reasons, between, group_comment, propose_images, propose_mask
 from seg_scse.errors import DataError
 
 CPU_STEPS, GPU_STEPS = 600, 6000
@@ -19,30 +21,42 @@ CPU_STEPS, GPU_STEPS = 600, 6000
 BATCH_PIXELS = {"cpu": 4 * 256 * 256, "cuda": 16 * 512 * 512}
 """Pixels per step that keep the device busy without exhausting its memory."""
 
+_DECLARED = ("files", "polygons", "rle")
+"""Encodings that folders or overrides declare: what one file holds does not tell them."""
 
-def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[Config, dict[str, str]]:
+
+def choose_config(
+    images: Path, masks: Path, overrides: Sequence[str], strict: bool = True
+) -> tuple[Config, dict[str, str]]:
     """Look at two folders and choose a configuration.
 
     Args:
         images: folder of images.
-        masks: folder of masks with the same stems.
+        masks: folder of masks with the same stems, or an annotation file.
         overrides: `section.key=value` texts, which win over every choice.
+        strict: refuse data with a problem; False chooses what can be chosen, for a check that names the problems.
 
     Returns:
         the configuration and the reasons by dotted key.
 
     Raises:
-        DataError: the folders do not hold a data set that can be read.
+        ConfigError: an override is wrong.
+        DataError: the folders do not hold a data set that can be read; where not strict, a folder is missing.
     """
-    seen = inspect_folders(images, masks)
+    base, reasons = folder_config(images, masks, overrides)
+    seen = inspect(base)
+    if strict:
+        require_sound(seen, images, masks)
     device = "cuda" if torch.cuda.is_available() and "trainer.device=cpu" not in overrides else "cpu"
-    reasons: dict[str, str] = {}
-    data = _data(images, masks, seen, reasons)
-    trainer = _trainer(seen, device, reasons)
+    given = [text.partition("=")[0] for text in overrides]
+    data = _data(base, seen, reasons, given, strict)
+    trainer: dict[str, Any] = {}
+    with _tolerance(strict):
+        trainer = _trainer(seen, device, reasons) if seen.heights else {}
     encoder = "resnet34" if device == "cuda" else "resnet18"
     reasons["model.encoder"] = f"{encoder} is what a {device.upper()} trains in a reasonable time"
     reasons["model.attention.type"] = "scSE after every decoder stage; type: none is the same network without it"
-    reasons["loss.terms"] = _loss_reason(seen, len(data["classes"]))
+    reasons["loss.terms"] = _loss_reason(seen, len(data.get("classes", base.classes)))
     config = Config.model_validate(
         {
             "name": path_name(images.absolute().parent),
@@ -52,28 +66,64 @@ def choose_config(images: Path, masks: Path, overrides: Sequence[str]) -> tuple[
             "optimizer": {"warmup_steps": 20},
         }
     )
-    given = [text.partition("=")[0] for text in overrides]
     return override(config, overrides), {key: why for key, why in reasons.items() if key not in given}
 
 
-def _data(images: Path, masks: Path, seen: Seen, reasons: dict[str, str]) -> dict[str, Any]:
-    looks, why_images = propose_images(seen)
-    mask, why_mask = propose_mask(seen)
-    reasons |= why_images | why_mask
-    shown = f"{seen.inspected} of {len(seen.samples)} pairs were opened"
-    reasons["data.mask"] += f" ({shown}; every file is checked against this before training)"
-    folders = folder_config(images, masks).model_dump(include={"images", "masks"})
+def _tolerance(strict: bool) -> AbstractContextManager[None]:
+    return nullcontext() if strict else suppress(DataError)
+
+
+def _data(base: DataConfig, seen: Seen, reasons: dict[str, str], given: Sequence[str], strict: bool) -> dict[str, Any]:
+    """The folders as they are laid out, with what the files call for wherever nothing else was given."""
+    chosen: dict[str, Any] = {}
+    for propose in (_images, _masks, _split):
+        with _tolerance(strict):
+            found, why = propose(base, seen, given)
+            chosen |= found
+            reasons |= why
+    return base.model_dump(exclude_unset=True) | chosen
+
+
+def _images(_: DataConfig, seen: Seen, given: Sequence[str]) -> tuple[dict[str, Any], Reasons]:
+    chosen, reasons = propose_images(seen) if seen.heights else ({}, {})
+    keys = {key.split(".")[1] for key in given if key.startswith("data.")}
+    if keys & {"channels", "bands"}:
+        keys |= {"channels", "bands"}
+    kept = {key: value for key, value in chosen.items() if key not in keys}
+    return kept, {f"data.{key}": reasons[f"data.{key}"] for key in kept}
+
+
+def _masks(base: DataConfig, seen: Seen, given: Sequence[str]) -> tuple[dict[str, Any], Reasons]:
+    encoding = base.mask.encoding
+    opened = f"{seen.inspected} of {len(seen.samples)} pairs were opened; every file is checked before training"
+    if encoding in _DECLARED:
+        mask = base.mask.model_dump(exclude_unset=True)
+        fits = encoding == "files" and "threshold" not in mask and seen.values
+        return ({"mask": mask | {"threshold": between(sorted(seen.values))}} if fits else {}), {}
+    fixed = "data.mask.encoding" in given
+    try:
+        chosen, reasons = propose_mask(seen)
+    except DataError:
+        if fixed:
+            return {}, {}
+        raise
+    if fixed and chosen["mask"].get("encoding", "index") != encoding:
+        return {}, {}
+    return chosen, reasons | {"data.mask": f"{reasons['data.mask']} ({opened})"}
+
+
+def _split(_: DataConfig, seen: Seen, __: Sequence[str]) -> tuple[dict[str, Any], Reasons]:
     volumes = any(sample.plane is not None for sample in seen.samples)
     split: dict[str, Any] = {}
     if all(sample.split is None for sample in seen.samples):
         units = {sample.group for sample in seen.samples}
         split["split"] = _shares(len(units), "volumes" if volumes else "pairs of image and mask")
-    reasons["data.split"] = (
+    reason = (
         "at random by volume: the slices of one stay together"
         if volumes
         else f"at random by image. {group_comment(seen.samples)}"
     )
-    return folders | mask | looks | split
+    return split, {"data.split": reason}
 
 
 def _trainer(seen: Seen, device: str, reasons: dict[str, str]) -> dict[str, Any]:

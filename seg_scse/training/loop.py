@@ -21,7 +21,7 @@ from seg_scse import checkpoint, distributed
 from seg_scse.config.schema import Config
 from seg_scse.data.dataset import Batch, TrainingLoader
 from seg_scse.data.sampler import EpochBatchSampler
-from seg_scse.errors import DivergedError, Stopped
+from seg_scse.errors import DataError, DivergedError, Stopped
 from seg_scse.inference.counting import Scored
 from seg_scse.inference.predictor import autocast
 from seg_scse.losses import SegmentationLoss
@@ -99,6 +99,7 @@ class Trainer:
         """Train to the end and return where it ended.
 
         Raises:
+            DataError: a sample cannot be read any more; says at which step, and how to go on.
             DivergedError: non-finite loss or gradient.
             Stopped: SIGINT or SIGTERM; the last checkpoint holds the current step.
             WriteError: the run folder cannot be written.
@@ -109,6 +110,8 @@ class Trainer:
             with self.stop.listening():
                 while not self.progress.finished:
                     self._epoch(journal)
+        except DataError as error:
+            raise DataError(f"{error}\n{self._way_on()}") from error
         finally:
             if records is not None:
                 records.close()
@@ -215,6 +218,12 @@ class Trainer:
         raise Stopped(
             f"stopped at step {self.progress.step}, resumable: python train.py --resume {self.folder}", signals[0]
         )
+
+    def _way_on(self) -> str:
+        """Say where training stands after an error that the user can cure, and how to continue."""
+        again = f"python train.py --resume {self.folder}"
+        cure = f"then: {again}" if (self.folder / checkpoint.LAST).exists() else "then start again."
+        return f"Training ended at step {self.progress.step}. {kept(self.folder)} Repair the data, {cure}"
 
     def _require_finite(self) -> None:
         """Refuse weights that the last update made non-finite; the loss would show it only in the next step."""

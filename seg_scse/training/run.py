@@ -2,39 +2,26 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from seg_scse import checkpoint, distributed, provenance
-from seg_scse.attention.compiling import compile_gates
 from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
-from seg_scse.config.schema import Config, ModelConfig, TrainerConfig
-from seg_scse.data.crops import Placement
-from seg_scse.data.dataset import TrainingSet, training_loader
+from seg_scse.config.schema import Config
 from seg_scse.data.prepare import PreparedData, prepare_data, require_multiclass
-from seg_scse.data.sampler import EpochBatchSampler, crops_to_cover
-from seg_scse.data.standardize import Standardizer
-from seg_scse.data.transforms import build_transform
 from seg_scse.errors import CheckpointError, ConfigError
 from seg_scse.files import write_text
-from seg_scse.inference.counting import count_split
-from seg_scse.inference.device import choose_device, choose_precision, choose_workers
-from seg_scse.inference.predictor import Predictor
-from seg_scse.losses import build_loss
-from seg_scse.models import build_model, describe_model
+from seg_scse.inference.device import choose_device
+from seg_scse.models import describe_model
+from seg_scse.training.building import OnEpoch, build_trainer
 from seg_scse.training.folder import claim, refuse_changes
 from seg_scse.training.lock import locked
 from seg_scse.training.loop import Trainer
-from seg_scse.training.optim import Schedule, build_optimizer
 from seg_scse.training.state import Progress
 
-OnEpoch = Callable[[Path], object]
 CONFIG, FACTS, SPLITS = "config.yaml", "run.json", "splits.csv"
 
 
@@ -79,7 +66,7 @@ def start(
             require_multiclass(config.data)
             data = prepare_data(config.data)
             config = config.model_copy(update={"data": data.config})
-            trainer = _build(config, data, device, folder, on_epoch, config.model)
+            trainer = build_trainer(config, data, device, folder, on_epoch, config.model)
             if evaluate:
                 data.require(evaluate, "Change data.split, or train without --evaluate.")
             if distributed.is_main():
@@ -121,100 +108,13 @@ def resume(folder: Path, on_epoch: OnEpoch, overrides: Sequence[str] = ()) -> Ou
             raise CheckpointError(
                 f"{folder}: the images or masks are not those of the checkpoint. Restore them, or start a new run."
             )
-        trainer = _build(config, data, choose_device(config.trainer), folder, on_epoch, config.model.without_weights())
+        network, device = config.model.without_weights(), choose_device(config.trainer)
+        trainer = build_trainer(config, data, device, folder, on_epoch, network)
         checkpoint.load_weights(trainer.model, state, folder / checkpoint.LAST)
         trainer.load(state)
         if distributed.is_main():
             print(f"resuming {folder} at step {progress.step}")
         return Outcome(folder, trainer.fit())
-
-
-def _build(
-    config: Config,
-    data: PreparedData,
-    device: torch.device,
-    folder: Path,
-    on_epoch: OnEpoch,
-    network: ModelConfig,
-) -> Trainer:
-    """Build everything a trainer needs; all that can be wrong with a configuration shows here.
-
-    `network` is that of `config`, or the same without the files it starts from, when a checkpoint will fill it.
-    """
-    settings, classes = config.trainer, config.data.classes
-    precision = choose_precision(settings, device)
-    train = data.require("train", "Raise data.split.train.")
-    val = data.require("val", "The best checkpoint is chosen on it: raise data.split.val.")
-    statistics = data.store.statistics(train)
-    torch.manual_seed(config.seed)
-    model = build_model(network, len(data.config.band_names), len(classes))
-    model = model.to(device).to(memory_format=torch.channels_last)
-    facts = {
-        "config": config.model_dump(mode="json"),
-        "mean": list(statistics.mean),
-        "std": list(statistics.std),
-        "scale": data.store.scales.as_state(),
-        "data_digest": data.store.digest,
-        "splits": data.splits(),
-        "processes": distributed.world_size(),
-    }
-    standardize = Standardizer(statistics.mean, statistics.std).to(device)
-    loss = build_loss(config.loss, len(classes)).to(device)
-    sampler = _sampler(config, statistics.sizes)
-    transform = build_transform(config.augmentation, settings.crop, colour=config.data.bands is None)
-    dataset = TrainingSet(data.store, train, transform, config.seed, _placement(settings))
-    predictor = Predictor.from_config(config, model, standardize, device, precision)
-    steps = _total_steps(config, len(sampler))
-    _compile(model, settings.compile)
-    return Trainer(
-        config=config,
-        model=model,
-        standardize=standardize,
-        loss=loss,
-        optimizer=build_optimizer(config.optimizer, model),
-        schedule=Schedule(config.optimizer, steps),
-        loader=training_loader(dataset, sampler, choose_workers(settings, device), device.type == "cuda"),
-        sampler=sampler,
-        validate=lambda: count_split(predictor, data, val, len(classes), loss=loss, progress="validation"),
-        names=lambda index: data.manifest.samples[index].id,
-        device=device,
-        precision=precision,
-        folder=folder,
-        facts=facts,
-        on_epoch=on_epoch,
-    )
-
-
-def _placement(settings: TrainerConfig) -> Placement | None:
-    return None if settings.crops == "random" else Placement(settings.crops, settings.crops_share)
-
-
-def _sampler(config: Config, sizes: Sequence[tuple[int, int]]) -> EpochBatchSampler:
-    """Return the order in which this process draws crops of images of these sizes."""
-    settings = config.trainer
-    crops = crops_to_cover(sizes, settings.crop) if settings.draw == "area" else [1] * len(sizes)
-    draws = [settings.repeats * number for number in crops]
-    return EpochBatchSampler(draws, settings.batch_size, config.seed, distributed.rank(), distributed.world_size())
-
-
-def _compile(model: nn.Module, part: str) -> None:
-    """Compile nothing (`none`), each gate (`gates`) or the whole (`network`), in place."""
-    if part == "gates":
-        compile_gates(model)
-    elif part == "network":
-        model.compile()
-
-
-def _total_steps(config: Config, batches: int) -> int:
-    settings = config.trainer
-    per_epoch = batches // settings.accumulate
-    if per_epoch == 0:
-        raise ConfigError(
-            f"trainer.accumulate={settings.accumulate}, but an epoch has only {batches} batches: no step would be "
-            f"made. Lower it, or raise trainer.repeats."
-        )
-    steps = per_epoch * settings.max_epochs
-    return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
 def _write_facts(

@@ -58,7 +58,19 @@ def test_scientific_notation_is_a_number(tmp_path: Path, text: str) -> None:
         ("name: ../escape", "name = '../escape'"),
         ("data: {classes: [a]}", "at least two are needed"),
         ("data: {classes: [a, a]}", "names must differ"),
-        ("data: {split: {train: 0.9}}", "the shares must sum to 1"),
+        (
+            "data: {split: {train: 0.9}}",
+            "the shares must sum to 1, such as data.split: {train: 0.9, val: 0.05, test: 0.05}",
+        ),
+        (
+            "data: {masks: 'masks/{class}'}",
+            "mask.encoding=index has one file for all: write `data.mask: {encoding: files}`",
+        ),
+        ("data: {mask: {encoding: files}}", "write where the file of a class is, such as `data.masks: masks/{class}`"),
+        ("data: {split: {val: 0.2}}", "such as data.split: {train: 0.65, val: 0.2, test: 0.15} (of data that come"),
+        ("data: {split: {train: 0.9, val: 0.2, test: 0.2}}", "train + val + test = 1.3: the shares must sum to 1"),
+        ("data: {split: {val: 0.95}}", "train + val + test = 1.8: the shares must sum to 1"),
+        ("data: {split: {folds: 3, val: 1.0}}", "val = 1 is the share of what is not the test fold"),
         ("data: {mask: {values: {0: 0, 255: 7}}}", "maps to class 7, but there are only 2"),
         ("data: {classes: [a, b, c], mask: {encoding: binary}}", "gives two classes, but classes names 3"),
         ("loss: {class_weights: [1.0, -2.0]}", "must be greater than or equal to 0"),
@@ -72,6 +84,27 @@ def test_wrong_value_is_refused_by_name(tmp_path: Path, line: str, part: str) ->
     assert "a.yaml:1" in text
 
 
+def test_colours_may_be_written_in_upper_case(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {mask: {encoding: colours, colours: {'#000000': 0, '#FF00aB': 1}}}")
+    assert load_config(path).data.mask.colours == {"#000000": 0, "#ff00ab": 1}
+    path = write(tmp_path, "data: {mask: {encoding: colours, colours: {'#FF0000': 0, '#ff0000': 1}}}")
+    assert "data.mask.colours: a colour is given twice, in upper and in lower case: keep one" in refusal(path)
+
+
+def test_labels_that_are_numbers_are_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {mask: {encoding: polygons, labels: {1: 1, car: 1}}}")
+    assert load_config(path).data.mask.labels == {"1": 1, "car": 1}
+    assert "data.mask.labels.1.[key] = True: must be a valid string" in refusal(
+        write(tmp_path, "data: {mask: {encoding: polygons, labels: {true: 1}}}")
+    )
+    assert "data.exclude.1.[key] = 1: must be a valid string" in refusal(write(tmp_path, "data: {exclude: {1: bad}}"))
+
+
+@pytest.mark.parametrize("other", ["data.split.folds=3", "data.split.file=splits.csv"])
+def test_val_stands_alone_where_train_and_test_mean_nothing(other: str) -> None:
+    assert load_config(None, [other, "data.split.val=0.2"]).data.split.val == 0.2
+
+
 def test_duplicate_key_is_refused_with_both_lines(tmp_path: Path) -> None:
     text = refusal(write(tmp_path, "trainer:\n  crop: 64\n  crop: 32\n"))
     assert "a.yaml:3: key `crop` is given twice (first in line 2)" in text
@@ -82,10 +115,16 @@ def test_duplicate_key_is_refused_with_both_lines(tmp_path: Path) -> None:
     [
         ("a: !!python/object/apply:os.system [echo]", "is not allowed"),
         ("a: &x [1]\nb: *x", "aliases"),
+        ("data: {mask: {colours: {#ff0000: 1}}}", "Quote the colours: '#ff0000'"),
+        ("# {#ff0000: 1}\na: [1", "stream end>'."),
+        ("data:\n  mask: {values: {0:0, 255:1}}", "a.yaml:2: `0:0` lacks a blank after the colon"),
         ("- 1\n- 2", "must hold `key: value` lines"),
         ("a: [1", "not valid YAML"),
         ("? [1, 2]\n: 3", "a key must be a word"),
         ("[" * 5000, "too deeply"),
+        ('data:\n  cache: "a\\0b"', r"a.yaml:2: 'a\x00b' holds a character that no file name can hold"),
+        ('data:\n  root: "\\uD800"', "a.yaml:2: '\\ud800' holds a character that no file name"),
+        ("name: a\0b", "a.yaml: not valid YAML: unacceptable character #x0000"),
         ("# " + "x" * 1_000_001, "too large"),
     ],
 )
@@ -154,6 +193,10 @@ def test_a_part_of_a_value_cannot_be_overridden_and_the_original_does_not_change
         ("model.attention.sites=decoder", "must be a list, such as [decoder]"),
         ("data.classes=[a]", "command line: data: classes"),
         ("data.classes=[a, foreground, b]", "is the name of the mean"),
+        ("data.mask.colours={#000000: 0}", "Quote the colours: '#000000'; without quotes, # begins a comment."),
+        ("data.mask.colours={'#00ff00': 1, #000000: 0}", "Quote the colours: '#000000'"),
+        ("data.mask.colours=#000000", "`#000000` is a comment in YAML. Quote it: '#000000'."),
+        ("data.mask.values={0:0,255:1}", "data.mask.values:1: `0:0` lacks a blank after the colon: write `0: 0`."),
     ],
 )
 def test_wrong_override_is_explained(text: str, part: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from seg_scse.data import entries, lazy
 from seg_scse.data.lazy import FileImage
+from seg_scse.errors import DataError
 
 from .numeric import COUNT, config_of, drawn, prepare, write
 
@@ -109,22 +110,23 @@ def test_files_without_windows_are_decoded_once_for_many_windows(root, monkeypat
             pass
 
     monkeypatch.setattr(lazy, "open_picture", lambda *args: Whole())
-    image = FileImage(store._samples[0], config, store.entries[0])
+    image = FileImage(store._samples[0], config, store.entries[0], store._keys[0])
     windows = [image[i : i + 2, i : i + 3] for i in range(10)]
     assert len(count) == 1
     assert all(np.array_equal(w, np.load(root / "images/0.npy")[i : i + 2, i : i + 3]) for i, w in enumerate(windows))
-
-
-def test_recent_files_are_forgotten_by_their_bytes():
-    recent = lazy._Recent(100)
-    for i in range(4):
-        recent.put(i, (np.zeros(40, np.uint8),))
-    assert [i for i in range(4) if recent.get(i)] == [2, 3]
-    recent.put(9, (np.zeros(500, np.uint8),))
-    assert [i for i in (2, 3, 9) if recent.get(i)] == [9]
 
 
 def test_a_store_with_files_outside_pickles(root):
     store = limited(root, 1)
     copy = pickle.loads(pickle.dumps(store))
     assert all(np.array_equal(np.asarray(copy.image(i)), np.asarray(store.image(i))) for i in range(COUNT))
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_file_that_was_replaced_after_the_check_is_refused(root, kind):
+    store = limited(root, 0.5)
+    path = next(path for path in (root / f"{kind}s").iterdir() if path.stem == "2")
+    other = next(path for path in (root / f"{kind}s").iterdir() if path.stem == "3")
+    path.write_bytes(other.read_bytes())  # a sound file with other pixels
+    with pytest.raises(DataError, match=r"^2: .*2\.\w+: changed since the data were checked\. Start again"):
+        np.asarray(getattr(store, kind)(2))

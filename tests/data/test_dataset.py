@@ -131,20 +131,20 @@ def test_the_global_generators_are_not_used():
 
 
 def test_a_bad_file_is_named_with_its_sample():
-    with pytest.raises(DataError, match=r"^images/6\.png: cut after 100 bytes \(sample 6, epoch 0\)$"):
+    with pytest.raises(DataError, match=r"^images/6\.png: cut after 100 bytes \(sample 6, epoch 1\)$"):
         list(_loader(_set(DrawnStore(bad=(6,))))[0])
 
 
 def test_an_unexpected_error_carries_a_note_with_the_sample():
     with pytest.raises(ZeroDivisionError) as caught:
         list(_loader(_set(DrawnStore(bad=(6,), error=ZeroDivisionError)))[0])
-    assert caught.value.__notes__ == ["while drawing sample 6, epoch 0, draw 0"]
+    assert caught.value.__notes__ == ["while drawing sample 6, epoch 1, draw 0"]
 
 
 def test_the_errors_of_a_sample_can_be_pickled():
     error = pickle.loads(pickle.dumps(_set(DrawnStore(bad=(6,))).__getitems__([(2, 0, 6)])))
     assert type(error) is DataError
-    assert str(error) == "images/6.png: cut after 100 bytes (sample 6, epoch 2)"
+    assert str(error) == "images/6.png: cut after 100 bytes (sample 6, epoch 3)"
 
 
 def test_a_prepared_worker_uses_one_thread_and_leaves_ctrl_c_to_the_main_process(monkeypatch):
@@ -183,7 +183,7 @@ def test_a_bad_file_in_a_worker_keeps_its_error_and_its_message():
     batches = iter(loader)
     for _ in range(position):
         assert next(batches)["mask"].unique().tolist() == [11]  # one thread for torch and for OpenCV
-    with pytest.raises(DataError, match=r"^images/6\.png: cut after 100 bytes \(sample 6, epoch 0\)$"):
+    with pytest.raises(DataError, match=r"^images/6\.png: cut after 100 bytes \(sample 6, epoch 1\)$"):
         next(batches)
 
 

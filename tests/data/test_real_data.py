@@ -9,13 +9,15 @@ import rasterio
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.files.pictures import file_sample, open_picture, read_picture
+from seg_scse.data.files.pictures import file_sample, open_picture
 from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.data.samples import SPLITS
 from seg_scse.data.sets.archives import extract
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.data.store import Store
 from seg_scse.errors import DataError
+
+from .files.drawn_files import read_picture
 
 FOLDER = Path(os.environ.get("SEG_SCSE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -136,13 +136,21 @@ def test_a_measurement_is_remembered_until_pixels_change(tmp_path, monkeypatch):
     assert len(calls) == 2 * measured
 
 
-@pytest.mark.parametrize("content", ["", "{"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "7", "null", "[[], []]", "[[[0], [1]]]", '["", [[0.0], [1.0]]]', "[" * 9999]
+)
 def test_a_damaged_measurement_is_made_again(tmp_path, content):
     root = write(tmp_path / "d", drawn("uint16", 1))
     first = prepare(root, 1, scale={"method": "percentile"})
-    for path in (tmp_path / "cache/scales").iterdir():
+    files = list((tmp_path / "cache/scales").iterdir())
+    assert len(files) == 2  # the percentiles, and what they clip
+    written = [path.read_text() for path in files]
+    for path in files:
         path.write_text(content)
-    assert prepare(root, 1, scale={"method": "percentile"}).scales == first.scales
+    again = prepare(root, 1, scale={"method": "percentile"})
+    assert again.scales == first.scales
+    assert again.statistics([0, 1]) == first.statistics([0, 1])
+    assert [path.read_text() for path in files] == written
 
 
 @pytest.mark.parametrize(

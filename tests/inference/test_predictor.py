@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seg_scse.data.lazy import Window, Windowed
+from seg_scse.data.scaling import Scaled, Scaling
 from seg_scse.data.standardize import Standardizer
 from seg_scse.inference.predictor import Predictor, as_logits
 
@@ -55,6 +57,23 @@ def test_blended_tiles_equal_the_whole_image_for_a_pointwise_network() -> None:
     blended = predictor(model).probabilities(pixels)
     whole = Standardizer([0.4, 0.5, 0.6], [0.2, 0.2, 0.2])(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     assert torch.allclose(blended, model.conv(whole)[0].softmax(0), atol=1e-6)
+
+
+def test_an_image_is_read_by_rows_of_tiles_and_predicted_to_the_bit_as_from_memory() -> None:
+    pixels, asked = image(150, 200), []
+
+    class Stored(Windowed):
+        shape, dtype = pixels.shape, pixels.dtype
+
+        def __getitem__(self, window: Window) -> np.ndarray:
+            asked.append(window[0])
+            return pixels[window]
+
+    scaling = Scaling((0.0, 10.0, 20.0), (255.0, 200.0, 90.0))
+    network = predictor(Recorder(3, kernel=5))
+    by_windows = network.probabilities(Scaled(Stored(), scaling))
+    assert asked == [slice(y, y + 64) for y in (0, 43, 86)]
+    assert torch.equal(by_windows, network.probabilities(scaling.apply(pixels)))
 
 
 def test_the_border_of_a_tile_counts_less_than_its_neighbour() -> None:

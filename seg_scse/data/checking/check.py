@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.data.alike import Failed, one_line
 from seg_scse.data.checking.finding import LEVELS, Finding, by_level, of_level
 from seg_scse.data.checking.findings import findings
 from seg_scse.data.checking.problems import listing_findings, look_again, sample_findings
@@ -26,6 +28,7 @@ from seg_scse.errors import ConfigError, DataError
 __all__ = ["CheckResult", "check_data", "findings"]
 
 _MOST_PROBLEM_VIEWS = 12
+_GUESSES = ("data.bands", "data.alpha", "data.scale", "data.mask", "data.classes")
 _SATURATED = 0.05  # of a band's pixels at the highest value of its type
 
 
@@ -43,6 +46,7 @@ class CheckResult:
         views: some of them, made small.
         problem_views: some of those that cannot be used.
         suggestion: the suggested `data` section as YAML with comments.
+        suggestion_holds: no sample is refused with it; else its first comment says what is lacking.
     """
 
     config: DataConfig
@@ -53,6 +57,7 @@ class CheckResult:
     views: tuple[View, ...]
     problem_views: tuple[View, ...]
     suggestion: str
+    suggestion_holds: bool
 
     @property
     def exit_code(self) -> int:
@@ -94,10 +99,16 @@ class CheckResult:
                 for (crs, height, width, unit), count in tally.places.items()
             ],
             "suggestion": self.suggestion,
+            "suggestion_holds": self.suggestion_holds,
         }
 
 
-def check_data(config: DataConfig, progress: bool = False, crop: int | None = None) -> CheckResult:
+def check_data(
+    config: DataConfig,
+    progress: bool = False,
+    crop: int | None = None,
+    chosen: Mapping[str, str] = MappingProxyType({}),
+) -> CheckResult:
     """List, read and measure all samples, and say all that is wrong or would spoil a result.
 
     Samples are read through the cache: what did not change since the last check or training is not read again.
@@ -106,6 +117,7 @@ def check_data(config: DataConfig, progress: bool = False, crop: int | None = No
         config: the `data` section.
         progress: draw a progress bar on stderr.
         crop: `trainer.crop` in pixels, to compare image sizes with.
+        chosen: why parts of the section were chosen, by dotted key, where nobody declared them.
 
     Returns:
         all findings and numbers; problems of the data are among the findings, not raised.
@@ -123,11 +135,14 @@ def check_data(config: DataConfig, progress: bool = False, crop: int | None = No
         *sample_findings([*failed, *look_again(failed, resolved)], len(measured), resolved),
         *(Finding("note", "listing", note) for note in listing.notes),
     ]
-    section, reasons = suggest_section(config, listing.samples, failed, found)
+    found += [Finding("note", "assumed", f"{key}: {why}") for key, why in chosen.items() if key in _GUESSES]
+    section, suggested = suggest_section(config, listing.samples, failed, found)
+    reasons = {key.removeprefix("data."): why for key, why in chosen.items() if key.startswith("data.")} | suggested
     judged, entries, assumed = _assume(section, listing.samples, measured, resolved, progress)
     samples, tally, views, judgement = _judge(listing.samples, entries, judged, crop)
     found += [*assumed, *judgement]
     add_remarks(section, reasons, samples, found, tally)
+    lacking = _lacking(section, failed, progress)
     unusable = {sample.id for sample, _ in failed[:_MOST_PROBLEM_VIEWS]}
     broken = [problem_view(sample, resolved) for sample in samples if sample.id in unusable]
     return CheckResult(
@@ -138,7 +153,25 @@ def check_data(config: DataConfig, progress: bool = False, crop: int | None = No
         tally=tally,
         views=tuple(views),
         problem_views=tuple(view for view in broken if view is not None),
-        suggestion=section_text(section, reasons),
+        suggestion=section_text(section, reasons, lacking),
+        suggestion_holds=not lacking,
+    )
+
+
+def _lacking(section: Mapping[str, Any], failed: Sequence[Failed], progress: bool) -> str:
+    """Try the suggested section on the samples that are refused, and say what it leaves unsolved."""
+    if not failed:
+        return ""
+    try:
+        suggested = resolve_card(DataConfig.model_validate(section))
+    except ValidationError as error:
+        return f"no suggestion: {error.errors()[0]['msg']}"
+    left = [sample for sample, _ in failed if sample.id not in suggested.exclude]
+    refused = [text for text in measure(left, suggested, progress) if isinstance(text, str)]
+    if not refused:
+        return ""
+    return (
+        f"no suggestion yet: with these lines {len(refused)} samples are still refused, such as {one_line(refused[0])}"
     )
 
 

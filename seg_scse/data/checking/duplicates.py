@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from seg_scse.data.checking.finding import Finding, Level
 from seg_scse.data.checking.tally import Pair, split_of
 from seg_scse.data.entries import Entry
+from seg_scse.data.listing.folders import SPLIT_FOLDERS
 from seg_scse.data.names import some
 from seg_scse.data.samples import Sample
 
@@ -35,7 +36,7 @@ def find_duplicates(pairs: Sequence[Pair]) -> list[Finding]:
             leaks,
             "leak-content",
             "leak: equal images are in more than one split",
-            "Scores on them are too good: name all but one of each in data.exclude, or let data.split divide",
+            f"Scores on them are too good: name all but one of each in data.exclude, {_kept_together(told)}",
         ),
         *_finding(
             copies,
@@ -83,6 +84,14 @@ def find_crossings(pairs: Sequence[Pair]) -> list[Finding]:
 def is_constant(entry: Entry) -> bool:
     """Tell whether every band of an image has one value throughout; True without any valid pixel."""
     return not entry.valid or all(low == high for low, high in zip(entry.minima, entry.maxima, strict=True))
+
+
+def _kept_together(pairs: Iterable[Pair]) -> str:
+    """Say how equal images come into one split: dividing them at random does not do it."""
+    ready = all(sample.split in {SPLIT_FOLDERS.get(part.lower()) for part in sample.image.parts} for sample, _ in pairs)
+    if ready:
+        return "or let data.split divide, with a data.split.group that keeps them together"
+    return "or keep them together by a part of their ids (data.split.group)"
 
 
 def _several(pairs: Iterable[Pair], key: Callable[[Pair], Hashable]) -> list[list[Pair]]:

@@ -7,14 +7,16 @@ from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.checking.duplicates import find_crossings, find_duplicates, is_constant
 from seg_scse.data.checking.finding import Finding, by_level
 from seg_scse.data.checking.grouping import group_hint
-from seg_scse.data.checking.tally import Pair, Tally, count_everything, present_classes, split_of
+from seg_scse.data.checking.tally import UNKNOWN, Pair, Tally, count_everything, present_classes, split_of
 from seg_scse.data.entries import Entry
 from seg_scse.data.names import some
 from seg_scse.data.samples import Sample
+from seg_scse.data.scaling import by_type, without_range
+from seg_scse.errors import DataError
 
 _FEWEST_IMAGES = 3
 _LISTED = ("leak-name", "leak-group")  # what the manifest notes before any file is opened
-_INTEGERS = {"uint16": (0, 65535), "int16": (-32768, 32767), "uint32": (0, 2**32 - 1), "int32": (-(2**31), 2**31 - 1)}
+_HIGHEST = {"uint16": 65535, "uint32": 2**32 - 1}
 _ALIKE = 1.25  # pixel sizes that differ by less are one: augmentation by zoom covers as much
 _LITTLE = 0.25  # of a type's range: what is left of 8 bits of contrast is 6
 
@@ -31,7 +33,7 @@ def findings(
         crop: `trainer.crop` in pixels, to compare sizes with; None: not compared.
 
     Returns:
-        warnings and notes, warnings first.
+        an error where `data.scale` does not fit the types, then warnings, then notes.
     """
     pairs = list(zip(samples, entries, strict=True))
     if not pairs:
@@ -39,6 +41,7 @@ def findings(
     tally = count_everything(pairs, config)
     return by_level(
         [
+            *_scale(pairs, config),
             *find_duplicates(pairs),
             *find_crossings(pairs),
             *_masks(pairs, tally),
@@ -64,6 +67,18 @@ def training_notes(samples: Sequence[Sample], entries: Sequence[Entry], config: 
         for found in findings(samples, entries, config)
         if found.kind == "image-facts" or (found.level == "warning" and found.kind not in _LISTED)
     )
+
+
+def _scale(pairs: Sequence[Pair], config: DataConfig) -> Iterator[Finding]:
+    """What training says of types without a range, in its words."""
+    if config.scale.method != "dtype":
+        return
+    samples, entries = [sample for sample, _ in pairs], [entry for _, entry in pairs]
+    try:
+        by_type(samples, entries, ())
+    except DataError as error:
+        ids = tuple(samples[position].id for position in without_range(entries))
+        yield Finding("error", "scale", str(error), ids)
 
 
 def _masks(pairs: Sequence[Pair], tally: Tally) -> Iterator[Finding]:
@@ -120,7 +135,7 @@ def _images(pairs: Sequence[Pair], tally: Tally, crop: int | None) -> Iterator[F
     small = tuple(s.id for s, entry in pairs if crop and min(entry.shape[:2]) < crop)
     if small:
         text = f"{len(small)} of {len(pairs)} images have a side below trainer.crop={crop} and are padded"
-        yield Finding("note", "small-image", f"{text}: {some(list(small))}", small)
+        yield Finding("note", "small-image", text, small)
 
 
 def _bands(tally: Tally, config: DataConfig) -> Iterator[Finding]:
@@ -132,9 +147,9 @@ def _bands(tally: Tally, config: DataConfig) -> Iterator[Finding]:
         return
     dtype = next(iter(tally.dtypes))
     low, high = min(band.low for band in tally.bands), max(band.high for band in tally.bands)
-    first, last = _INTEGERS.get(dtype, (low, high))
-    if (high - low) < _LITTLE * (last - first):
-        text = f"values go from {low:g} to {high:g}, {(high - low) / (last - first):.1%} of the range of {dtype}"
+    highest = _HIGHEST.get(dtype, 0)  # signed types and floats beyond [0, 1] have no range: `_scale`
+    if (high - low) < _LITTLE * highest:
+        text = f"values go from {low:g} to {high:g}, {(high - low) / highest:.1%} of the range of {dtype}"
         cure = f"after data.scale.method={config.scale.method} hardly any contrast is left. Set it to percentile."
         yield Finding("warning", "narrow-range", f"{text}: {cure}")
 
@@ -157,7 +172,8 @@ def _spacings(tally: Tally) -> Iterator[Finding]:
     """Pixel sizes that differ; in degrees they do so with the latitude, which is no concern."""
     spacings: Counter[str] = Counter()
     for (_, height, width, unit), count in tally.places.items():
-        spacings[f"{height:.3g} x {width:.3g} {unit}"] += count
+        stated = "(unit not stated)" if unit == UNKNOWN else unit
+        spacings[f"{height:.3g} x {width:.3g} {stated}"] += count
     units = {unit for _, _, _, unit in tally.places}
     sides = ([height for _, height, _, _ in tally.places], [width for _, _, width, _ in tally.places])
     if len(spacings) < 2 or (len(units) == 1 and all(max(side) < _ALIKE * min(side) for side in sides)):

@@ -12,23 +12,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seg_scse.config.schema import DataConfig, MaskConfig
+from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.files.raster import Array, Raster
 from seg_scse.data.files.reading import read_raster, same_channels
-from seg_scse.data.listing.folders import SPLIT_FOLDERS, require_folder, visible
 from seg_scse.data.listing.listing import list_samples
+from seg_scse.data.masks.values import looks_lossy
 from seg_scse.data.names import shown
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError, numbered
-
-_SPLIT = "{split}"
 
 MOST_INSPECTED = 400
 """Samples looked at; of more, evenly spaced ones. The reader checks all of them afterwards."""
 
 _MOST_COUNTED = 4096  # more distinct colours than this are noise, whatever is counted further
 _NO_PIXELS = ("polygons", "rle")
-_SEVERAL_FILES = ("objects", "files")
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Seen:
     Attributes:
         samples: all samples.
         inspected: how many of them were opened.
-        problems: what could not be opened.
+        problems: what does not pair or could not be opened.
         heights: image heights in pixels.
         widths: image widths in pixels.
         formats: formats of the images.
@@ -58,6 +55,8 @@ class Seen:
         coloured: some mask has colours.
         colours: pixels of each colour `#rrggbb` of masks with three channels.
         objects: the masks are one folder of files per image.
+        nodata: some mask has pixels that its file declares to hold no data; they are in no other count.
+        missing: the values of these pixels.
     """
 
     samples: list[Sample]
@@ -82,50 +81,29 @@ class Seen:
     coloured: bool = False
     colours: Counter[str] = field(default_factory=Counter)
     objects: bool = False
+    nodata: bool = False
+    missing: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def noisy(self) -> bool:
+        """Mask values are not exact: JPEG, or what a JPEG left in a file of another format."""
+        bytes_only = max(self.values, default=0) <= IGNORE_INDEX and not self.mask_kinds["palette"]
+        return self.lossy or (bytes_only and looks_lossy(self.values))
 
 
-def inspect_folders(images: Path, masks: Path) -> Seen:
-    """Open images and masks of two folders and note what they are.
-
-    Raises:
-        DataError: a folder is missing, files do not pair, or some cannot be read; all of them are listed.
-    """
-    config = folder_config(images, masks)
+def inspect(config: DataConfig) -> Seen:
+    """List samples and open some; what is wrong with the files is among `problems`."""
     listing = list_samples(config)
     seen = look(listing.samples, config)
-    problems = [*listing.problems, *seen.problems]
-    if problems:
-        raise DataError(f"{len(problems)} problems in {shown(images)} and {shown(masks)}:\n{numbered(problems)}")
+    seen.problems[:0] = listing.problems
     return seen
 
 
-def folder_config(images: Path, masks: Path) -> DataConfig:
-    """Return the configuration of a pair of folders; split folders become `{split}`, folders of masks `objects`.
-
-    Raises:
-        DataError: a folder is missing.
-    """
-    named = []
-    for folder, argument in ((images, "--images"), (masks, "--masks")):
-        divided = _SPLIT not in str(folder) and _is_divided(require_folder(folder, argument))
-        named.append(str(folder.absolute() / _SPLIT if divided else folder.absolute()))
-    config = DataConfig(images=named[0], masks=named[1])
-    return config.model_copy(update={"mask": MaskConfig(encoding="objects")}) if _is_objects(config) else config
-
-
-def _is_divided(folder: Path) -> bool:
-    """Tell whether all that a folder holds is folders with the names of splits."""
-    entries = visible(folder)
-    return bool(entries) and all(entry.is_dir() and entry.name.lower() in SPLIT_FOLDERS for entry in entries)
-
-
-def _is_objects(config: DataConfig) -> bool:
-    """Tell whether the mask folder holds only folders with the names of images, which are then their objects."""
-    if _SPLIT in config.masks:
-        return False
-    entries = visible(Path(config.masks))
-    beside = {entry.name for entry in visible(Path(config.images)) if entry.is_dir()}
-    return bool(entries) and all(entry.is_dir() and entry.name not in beside for entry in entries)
+def require_sound(seen: Seen, images: Path, masks: Path) -> None:
+    """Raise a DataError with all problems, if there are any."""
+    if seen.problems:
+        listed = numbered(seen.problems)
+        raise DataError(f"{len(seen.problems)} problems in {shown(images)} and {shown(masks)}:\n{listed}")
 
 
 def look(samples: Sequence[Sample], config: DataConfig, progress: bool | None = None) -> Seen:
@@ -178,10 +156,10 @@ def _look_at_alpha(raster: Raster, seen: Seen) -> None:
 
 
 def look_at_masks(sample: Sample, config: DataConfig, seen: Seen) -> None:
-    """Add what the mask files of a sample hold; of several files per image, of the first."""
+    """Add what the mask files of a sample hold; of its objects, the first."""
     if config.mask.encoding in _NO_PIXELS:
         return
-    for path in sample.masks[:1] if config.mask.encoding in _SEVERAL_FILES else sample.masks:
+    for path in sample.masks[:1] if config.mask.encoding == "objects" else sample.masks:
         try:
             raster = read_raster(path, config.max_pixels, sample.plane, config.volume.plane)
         except DataError as error:
@@ -193,14 +171,19 @@ def look_at_masks(sample: Sample, config: DataConfig, seen: Seen) -> None:
 def _look_at_mask(raster: Raster, seen: Seen) -> None:
     pixels = raster.pixels
     channels = pixels.shape[2]
+    valid = None if raster.valid is None or raster.valid.all() else raster.valid
     seen.lossy |= raster.format == "JPEG"
     seen.mask_kinds["palette" if raster.kind == "palette" else "single" if channels == 1 else "several"] += 1
     if channels - raster.alpha == 3 and pixels.dtype == np.uint8:
         seen.coloured |= not same_channels(pixels[..., :3])
-        _count_colours(pixels, seen)
+        _count_colours(pixels if valid is None else pixels[valid][None], seen)
     elif channels - raster.alpha > 1:
         seen.mask_kinds["bands"] += 1
     level = pixels[..., 0]
+    if valid is not None:
+        without, level = level[~valid], level[valid]
+        seen.nodata = True
+        seen.missing.update(_counts(without[np.isfinite(without)]))
     if level.dtype.kind == "f":
         seen.fractions |= bool((~np.isfinite(level) | (level != np.round(level))).any())
     if not seen.fractions:

@@ -6,22 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig
+from seg_scse.data.alike import Failed, one_line, pattern, told_once
 from seg_scse.data.checking.finding import Finding
 from seg_scse.data.checking.inspection import Seen, look_at_masks
 from seg_scse.data.checking.proposals import MOST_CLASSES, propose_mask
 from seg_scse.data.files.pictures import open_picture
 from seg_scse.data.files.reading import read_raster
 from seg_scse.data.masks.reading import read_mask
+from seg_scse.data.masks.values import LOSSY
 from seg_scse.data.names import shown, some
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
-Failed = tuple[Sample, str]
-"""A sample, and what is wrong with it."""
+OUTSIDE = re.compile(r"the runs? (lengths )?.* (does not fit an image|must be at least 0 and have the sum)")
+"""Words on run lengths that lead out of their image."""
 
 _KINDS = (
+    ("mask-place", re.compile(r"lies elsewhere than its image|features lies on ")),
     ("mask-values", re.compile(r"undeclared mask (value|colour)|undeclared colour")),
     ("size-mismatch", re.compile(r"the mask is \d+ x \d+|but its image|another size|are \d+ x \d+")),
+    ("mask-encoding", OUTSIDE),
     ("too-large", re.compile(r"max_pixels")),
     ("mask-encoding", re.compile(r"data\.mask\.")),
     ("image-kind", re.compile(r"data\.(bands|channels|alpha|use|nodata)")),
@@ -35,7 +39,7 @@ _THREADS = 2
 
 def listing_findings(problems: Iterable[str]) -> list[Finding]:
     """Findings on what is wrong before any file is opened: orphans, names given twice, exclusions of nothing."""
-    return [Finding("error", "listing", _one_line(problem)) for problem in problems]
+    return [Finding("error", "listing", one_line(problem)) for problem in problems]
 
 
 def sample_findings(failed: Sequence[Failed], total: int, config: DataConfig) -> list[Finding]:
@@ -52,12 +56,12 @@ def sample_findings(failed: Sequence[Failed], total: int, config: DataConfig) ->
     groups: dict[tuple[str, str], list[Failed]] = {}
     for sample, text in failed:
         kind = _kind(sample, text)
-        alike = "" if kind == "mask-values" else _pattern(sample, text)
+        alike = "" if kind == "mask-values" else pattern(sample, text)
         groups.setdefault((kind, alike), []).append((sample, text))
     found = []
     for (kind, _), members in list(groups.items())[:_MOST_ALIKE]:
         ids = tuple(sample.id for sample, _ in members)
-        told = _values(members, total, config) if kind == "mask-values" else _alike(members)
+        told = _values(members, total, config) if kind == "mask-values" else told_once(members)
         found.append(Finding("error", kind, told, ids))
     rest = [sample.id for members in list(groups.values())[_MOST_ALIKE:] for sample, _ in members]
     if rest:
@@ -88,12 +92,24 @@ def look_again(failed: Sequence[Failed], config: DataConfig) -> list[Failed]:
 def _problems(sample: Sample, config: DataConfig) -> set[str]:
     """What is wrong with the image, with the mask, and with their sizes, each by itself."""
     shape, problems = _image_problems(sample, config)
+    return problems | mask_problems(sample, shape, config)
+
+
+def mask_problems(sample: Sample, shape: tuple[int, int] | None, config: DataConfig) -> set[str]:
+    """Say what is wrong with the one mask file of a sample.
+
+    Args:
+        sample: with several mask files, or an annotation file, nothing is said.
+        shape: `(H, W)` of the image; None: any.
+        config: the `data` section.
+    """
     if config.mask.encoding in _NO_PIXELS or len(sample.masks) != 1:
-        return problems
+        return set()
     try:
         own = _shape(sample.masks[0], sample, config)
     except DataError as error:
-        return problems | {str(error)}
+        return {str(error)}
+    problems = set()
     for wanted in dict.fromkeys((shape or own, own)):  # a mask of another size has values too
         try:
             read_mask(sample, wanted, None, config)
@@ -129,32 +145,12 @@ def _kind(sample: Sample, text: str) -> str:
     return "mask-encoding" if kind == "image-kind" and about_mask else kind
 
 
-def _one_line(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines())
-
-
-def _pattern(sample: Sample, text: str) -> str:
-    """The message without what differs between samples: names and numbers."""
-    for name in sorted({sample.id, *(shown(part) for path in sample.files for part in (path, path.name))}, key=len)[
-        ::-1
-    ]:
-        text = text.replace(name, "*")
-    return re.sub(r"\d+(\.\d+)?", "#", text)
-
-
-def _alike(members: Sequence[Failed]) -> str:
-    ids = [sample.id for sample, _ in members]
-    first = _one_line(members[0][1])
-    more = f"{len(ids) - 1} more sample{'' if len(ids) == 2 else 's'}"
-    return first if len(ids) == 1 else f"{first} The same holds for {more}: {some(ids[1:])}"
-
-
 def _values(members: Sequence[Failed], total: int, config: DataConfig) -> str:
     """Sum up the mask values of all masks refused, and propose one line for the configuration."""
     seen = survey_masks([sample for sample, _ in members], config)
     counts = {str(value): count for value, count in seen.values.items()}
     if seen.coloured or config.mask.encoding == "colours":
-        counts = dict(seen.colours)
+        counts = dict(seen.colours) or counts  # grey files have no colours
     listed = some([f"{value} ({count:,} pixels)" for value, count in _sorted(counts)], MOST_CLASSES)
     text = f"{len(members)} of {total} masks hold undeclared values; together these masks hold {listed}"
     return f"{text}. {_line(seen, len(members), total, config)}"
@@ -168,7 +164,8 @@ def _line(seen: Seen, failed: int, total: int, config: DataConfig) -> str:
     """The line to put into the configuration: a new declaration where most masks are refused, else an addition."""
     declared = config.mask.values or {index - config.mask.offset: index for index in range(len(config.classes))}
     unknown = sorted(seen.values.keys() - declared.keys() - set(config.mask.ignore))
-    if 2 * failed < total and config.mask.encoding in ("index", "palette") and len(unknown) <= MOST_CLASSES:
+    more_values = config.mask.encoding in ("index", "palette") and len(unknown) <= MOST_CLASSES
+    if 2 * failed < total and more_values and not seen.noisy:
         pairs = ", ".join(f"{k}: {v}" for k, v in [*declared.items(), *((k, IGNORE_INDEX) for k in unknown)])
         return (
             f"Correct them, or declare {some([str(value) for value in unknown])} too, such as "
@@ -177,10 +174,11 @@ def _line(seen: Seen, failed: int, total: int, config: DataConfig) -> str:
     try:
         chosen, _ = propose_mask(seen)
     except DataError as error:
-        return _one_line(str(error))
+        return one_line(str(error))
     fields = ", ".join(f"{name}: {_plain(value)}" for name, value in chosen["mask"].items())
     more = "" if len(chosen["classes"]) == len(config.classes) else f", and name {len(chosen['classes'])} `classes`"
-    return f"If that is right, put `mask: {{{fields}}}` into `data`{more}."
+    why = f"{LOSSY}. " if seen.noisy and chosen["mask"]["encoding"] == "binary" else ""
+    return f"{why}If that is right, put `mask: {{{fields}}}` into `data`{more}."
 
 
 def _plain(value: object) -> str:
@@ -211,8 +209,8 @@ def survey_masks(samples: Sequence[Sample], config: DataConfig) -> Seen:
     total = Seen(list(samples), len(samples), objects=config.mask.encoding == "objects")
     with ThreadPoolExecutor(_THREADS) as pool:
         for seen in pool.map(one, samples):
-            for counter in ("values", "colours", "mask_kinds"):
+            for counter in ("values", "colours", "mask_kinds", "missing"):
                 getattr(total, counter).update(getattr(seen, counter))
-            for flag in ("lossy", "fractions", "coloured"):
+            for flag in ("lossy", "fractions", "coloured", "nodata"):
                 setattr(total, flag, getattr(total, flag) or getattr(seen, flag))
     return total

@@ -1,6 +1,7 @@
 """A `data` section for data that was looked at, with the reason of every choice."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from seg_scse.config.schema import IGNORE_INDEX, DataConfig, MaskConfig
@@ -11,6 +12,9 @@ from seg_scse.errors import DataError
 
 MOST_CLASSES = 20
 """More distinct mask values or colours than this are compression noise or instances, not classes."""
+
+NODATA = ("value", "ignore")
+"""Values of `mask.nodata`: pixels with the declared value are as any others, or are ignored."""
 
 Reasons = dict[str, str]
 _HOUNSFIELD = -500  # air is -1000; no other unit of a scanner goes that far below 0
@@ -61,7 +65,7 @@ def propose_images(seen: Seen) -> tuple[dict[str, Any], Reasons]:
             reasons["data.alpha"] = "some images have a fourth channel that is not opaque; it is left out"
     elif seen.kinds:
         chosen["bands"], reasons["data.bands"] = _bands(seen)
-    scale = _scale(seen)
+    scale = propose_scale(seen)
     if scale is not None:
         chosen["scale"], reasons["data.scale"] = scale
     return chosen, reasons
@@ -87,8 +91,15 @@ def _bands(seen: Seen) -> tuple[list[str], str]:
     return names, reason
 
 
-def _scale(seen: Seen) -> tuple[dict[str, Any], str] | None:
-    """Propose how values become numbers in [0, 1] where the type alone does not say it."""
+def propose_scale(seen: Seen) -> tuple[dict[str, Any], str] | None:
+    """Propose how values become numbers in [0, 1] where the type alone does not say it.
+
+    Args:
+        seen: `dtypes`, `formats`, `low` and `high` are used.
+
+    Returns:
+        `data.scale` and the reason; None where the types say it.
+    """
     types = " and ".join(seen.dtypes)
     span = f"{types} with values from {seen.low:g} to {seen.high:g}"
     fractions = set(seen.dtypes) == {"float32"} and seen.low >= 0 and seen.high <= 1
@@ -136,20 +147,36 @@ def guess_mask(seen: Seen) -> tuple[MaskConfig, int, str]:
     Raises:
         DataError: the values allow no proposal.
     """
+    if not seen.nodata:
+        return _guess_mask(seen)
+    ignored = seen.coloured or len(seen.values) > 1  # what would leave one value is an ordinary value
+    guess = _guess_mask(seen if ignored else replace(seen, values=seen.values + seen.missing))
+    return (guess[0].model_copy(update={"nodata": NODATA[ignored]}), guess[1], f"{guess[2]}; {nodata_reason(seen)}")
+
+
+def nodata_reason(seen: Seen) -> str:
+    """Say which pixels `mask.nodata` is about, and what its values do with them."""
+    values = ", ".join(f"{value} ({count:,} pixels)" for value, count in sorted(seen.missing.items())[:MOST_CLASSES])
+    return (
+        f"files declare no data at {values or 'some pixels'}: nodata: ignore leaves them out, value makes them a class"
+    )
+
+
+def _guess_mask(seen: Seen) -> tuple[MaskConfig, int, str]:
     if seen.coloured:
         return _guess_colours(seen)
     found = sorted(seen.values)
     listed = ", ".join(f"{value} ({seen.values[value]:,} pixels)" for value in found[:MOST_CLASSES])
     if seen.objects:
         reason = f"the mask folder holds one folder of object files per image; values {listed}"
-        return MaskConfig(encoding="objects", threshold=_between(found)), 2, reason
+        return MaskConfig(encoding="objects", threshold=between(found)), 2, reason
     _refuse_other(seen)
-    if len(found) > MOST_CLASSES or seen.lossy:
+    if len(found) > MOST_CLASSES or seen.noisy:
         return _guess_threshold(seen)
     if len(found) < 2:
         raise DataError(f"all masks inspected hold one value only: {listed}. There is nothing to learn.")
     if found == [0, 255] and not seen.mask_kinds["palette"]:
-        return MaskConfig(encoding="binary", threshold=_between(found)), 2, f"two values: {listed}"
+        return MaskConfig(encoding="binary", threshold=between(found)), 2, f"two values: {listed}"
     if seen.mask_kinds["palette"] and len(seen.mask_kinds) > 1:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(seen.mask_kinds.items()))
         raise DataError(
@@ -202,8 +229,8 @@ def _guess_colours(seen: Seen) -> tuple[MaskConfig, int, str]:
     return MaskConfig(encoding="colours", colours=colours), len(order), f"{len(order)} colours: {listed}"
 
 
-def _between(found: Sequence[int]) -> int:
-    """Return a threshold that tells the lowest from the highest value."""
+def between(found: Sequence[int]) -> int:
+    """Return a threshold that tells the lowest from the highest of some values, in ascending order."""
     return min(254, (found[0] + found[-1]) // 2) if found else 127
 
 

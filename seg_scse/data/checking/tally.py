@@ -13,6 +13,9 @@ from seg_scse.data.samples import SPLITS, Sample
 
 Pair = tuple[Sample, Entry]
 
+UNKNOWN = "unknown"
+"""Unit of a pixel size where the file states none."""
+
 
 @dataclass(frozen=True)
 class ClassRow:

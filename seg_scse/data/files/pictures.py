@@ -207,17 +207,6 @@ def open_picture(sample: Sample, config: DataConfig) -> Iterator[Picture]:
         yield Picture(_Stack(sources, files) if len(sources) > 1 else sources[0], files[0], config, windowed)
 
 
-def read_picture(sample: Sample, config: DataConfig) -> tuple[Array, Valid, tuple[str, ...]]:
-    """Read the whole image of a sample: pixels `(H, W, C)`, where it has data (None: everywhere), and facts.
-
-    Raises:
-        DataError: as `open_picture` and `Picture.read`.
-    """
-    with open_picture(sample, config) as picture:
-        pixels, valid = picture.read(slice(None), slice(None))
-        return pixels, valid, picture.facts
-
-
 def file_sample(path: Path, plane: int | None = None) -> Sample:
     """Return the sample of a file that nobody listed: its id is its stem, and it has no mask."""
     name = shown(stem_of(path))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from seg_scse.data.files.decoding import check_size, decoding, unread
+from seg_scse.data.files.jpeg_end import check_jpeg_end, check_jpeg_pixels
 from seg_scse.data.files.raster import Array, Raster
 from seg_scse.data.files.tiff import TiffHeader
 from seg_scse.errors import DataError
@@ -22,7 +23,6 @@ BLACK_WHITE[1:] = 255
 
 _DEEP = {"I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16", "I;16N": "uint16", "I": "int32", "F": "float32"}
 _PLAIN = {"L": (1, False), "LA": (1, True), "RGB": (3, False), "RGBA": (3, True)}
-_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 _EXACT_COMPRESSIONS = {1, 5, 8, 32946, 32773}  # none, LZW, deflate by both its numbers, PackBits
 _FAX = {2, 3, 4}
 _EXACT_LAYOUTS = {  # photometric, sample format, bits, extra samples -> Pillow's mode
@@ -85,8 +85,8 @@ def _check_end(data: bytes, format_: str) -> None:
     complete = True
     if format_ == "PNG":
         _check_png(data)
-    elif format_ == "JPEG":  # the end mark of an embedded thumbnail comes before the scan of the image
-        complete = data.rfind(_JPEG_END) > data.rfind(_JPEG_SCAN)
+    elif format_ == "JPEG":
+        check_jpeg_end(data)
     elif format_ == "GIF":
         complete = data.rstrip(b"\0").endswith(b";")
     elif format_ == "WEBP":
@@ -132,6 +132,8 @@ def decode_picture(data: bytes, format_: str, max_pixels: int) -> Raster:
         if deep_colour and "transparency" in image.info:
             raise unread("a 16-bit colour PNG with one transparent colour", "Store an alpha channel.")
         upright, turned = _upright(image)
+        if format_ == "JPEG":
+            check_jpeg_pixels(data, image)
         if deep_colour:
             return _deep_png(data, image.size, image.getexif().get(ExifTags.Base.Orientation, 1))
         return _raster(upright, format_, turned)

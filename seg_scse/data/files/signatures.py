@@ -1,7 +1,7 @@
 """What a file is, told from its first bytes: the formats that are read, and names for what is not."""
 
 import zlib
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 HEAD = 4096
 """Bytes of a file's start that are enough to tell what it is."""
@@ -29,7 +29,12 @@ IMAGE_SUFFIXES = frozenset(
 READ = "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM, NPY, DICOM or NIfTI"
 """The formats that are read, for messages."""
 
+ANNOTATION_SUFFIXES = frozenset({".json", ".geojson"})
+"""File name ends that are taken for the polygons of an image, compared in lower case."""
+
 _COMPRESSED_NIFTI = ".nii.gz"
+_CERTAIN = frozenset({"PNG", "JPEG", "TIFF", "GIF", "WEBP", "NPY", "DICOM"})
+_DIRECTORY = b"1.2.840.10008.1.3.10"  # the class of a DICOMDIR, which lists images and is none
 _NIFTI = {(348, b"n+1\0"), (540, b"n+2\0")}
 _OTHERS = {
     b"\x89HDF": "an HDF5 file",
@@ -52,14 +57,36 @@ def is_image(path: PurePath) -> bool:
     return name.endswith(_COMPRESSED_NIFTI) or PurePath(name).suffix in IMAGE_SUFFIXES
 
 
-def stem_of(path: PurePath) -> str:
-    """Return a file's name less one extension; `.nii.gz` counts as one.
+def holds_image(path: Path) -> bool:
+    """Tell by its name, else by its first bytes, whether a file is taken for an image.
 
-    `Amazon_5.tiff_50.tiff` has the stem `Amazon_5.tiff_50`.
+    Scanners export DICOM files named `IM0006` or by their UID, `1.2.840.113619.2.5`. A name without extension may be
+    of any format whose first bytes no text has by chance. With an extension that is not known, a file counts only as
+    DICOM: overviews (`.ovr`), copies (`.bak`) and camera files begin like images too.
     """
-    if path.name.lower().endswith(_COMPRESSED_NIFTI):
+    if is_image(path):
+        return True
+    if path.suffix.lower() in ANNOTATION_SUFFIXES or not path.is_file():  # opening a pipe would wait
+        return False
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    found = file_format(head)
+    return (found == "DICOM" and _DIRECTORY not in head) or (not path.suffix and found in _CERTAIN - {"DICOM"})
+
+
+def stem_of(path: PurePath) -> str:
+    """Return a file's name less one extension; `.nii.gz` counts as one, and what is no known extension as none.
+
+    `Amazon_5.tiff_50.tiff` has the stem `Amazon_5.tiff_50`, `1.2.840.5` that of its whole name.
+    """
+    name = path.name.lower()
+    if name.endswith(_COMPRESSED_NIFTI):
         return path.name[: -len(_COMPRESSED_NIFTI)]
-    return path.stem
+    known = is_image(path) or PurePath(name).suffix in ANNOTATION_SUFFIXES
+    return path.stem if known else path.name
 
 
 def _inflated(data: bytes) -> bytes:

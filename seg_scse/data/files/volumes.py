@@ -10,19 +10,18 @@ import gzip
 import importlib
 import io
 import os
-import threading
 import zlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_scse.data.files.decoding import MOST_VALUES, check_size, decoding, kept, missing, product, unread
 from seg_scse.data.files.raster import Array, Place, Raster
+from seg_scse.data.recent import Recent
 from seg_scse.errors import DataError
 
 if TYPE_CHECKING:
@@ -136,6 +135,7 @@ def read_volume_header(stream: BinaryIO, size: int, max_pixels: int) -> Header:
 def _voxels(stream: BinaryIO, header: Header) -> Array:
     """Decode all voxels, in canonical axes `(X, Y, Z, bands)`, scaled as the header says."""
     nibabel = _nibabel()
+    stream.seek(0)
     unpacked = _unpacked(stream)
     try:
         data = unpacked.read(header.end)
@@ -156,38 +156,7 @@ def _voxels(stream: BinaryIO, header: Header) -> Array:
     return turned if turned.ndim == 4 else turned[..., None]
 
 
-class _Recent:
-    """The volumes decoded last, for slices in a row; each is decoded by one thread while others wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[Any, ...], Array] = OrderedDict()
-        self._busy: dict[tuple[Any, ...], threading.Lock] = {}
-
-    def get(self, key: tuple[Any, ...], stream: BinaryIO, header: Header) -> Array:
-        with self._lock:
-            turn = self._busy.setdefault(key, threading.Lock())
-        with turn:
-            with self._lock:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    return self._kept[key]
-            stream.seek(0)
-            voxels = _voxels(stream, header)
-            with self._lock:
-                self._kept[key] = voxels
-                self._shrink()
-                self._busy.pop(key, None)
-            return voxels
-
-    def _shrink(self) -> None:
-        while len(self._kept) > 1 and (
-            len(self._kept) > _MOST_KEPT or sum(voxels.nbytes for voxels in self._kept.values()) > _MOST_BYTES
-        ):
-            self._kept.popitem(last=False)
-
-
-_recent = _Recent()
+_recent: Recent[Array] = Recent(_MOST_KEPT, _MOST_BYTES, lambda voxels: voxels.nbytes)
 
 
 def _place(header: Header, view: str) -> Place:
@@ -223,13 +192,14 @@ def decode_plane(stream: BinaryIO, size: int, max_pixels: int, plane: int | None
     header = read_volume_header(stream, size, max_pixels)
     count = header.along(view)
     if plane is None and count > 1:
-        raise DataError(f"is a volume of {count} {view} slices, not one image. Give the number of the slice.")
+        raise DataError(f"is a volume of {count} {view} slices, not one image. One slice must be chosen.")
     if not 0 <= (plane or 0) < count:
         raise DataError(f"has {count} {view} slices; there is no slice {plane}.")
     height, width = header.slice_shape(view)
     check_size(width, height, product(header.shape), max_pixels)
     status = os.fstat(stream.fileno())
-    voxels = _recent.get((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns), stream, header)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    voxels = _recent.get(state, lambda: _voxels(stream, header))
     across = np.take(voxels, plane or 0, axis=_AXES[view])  # (columns, rows from below, bands)
     pixels = np.ascontiguousarray(across.swapaxes(0, 1)[::-1])
     kind = "gray" if pixels.shape[2] == 1 else "bands"

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.config.wording import counted
+from seg_scse.data.files.signatures import ANNOTATION_SUFFIXES
 from seg_scse.data.listing.claims import stem_below
 from seg_scse.data.listing.patterns import same_name
 from seg_scse.data.listing.remarks import Remarks
@@ -23,7 +25,7 @@ _MOST_NAMED = 20
 
 def is_annotation(path: Path) -> bool:
     """Tell by its name whether a file may hold the polygons of one image."""
-    return path.suffix.lower() in (".json", ".geojson")
+    return path.suffix.lower() in ANNOTATION_SUFFIXES
 
 
 def attach_annotations(
@@ -65,13 +67,13 @@ def attach_annotations(
 def _leftovers(lost: list[str], unused: list[str], where: str, folder: str) -> Iterator[str]:
     if lost:
         yield (
-            f"{len(lost)} images of {folder} are not in {where}: {some(lost, _MOST_NAMED)}. List them there (those "
-            f"without objects too), or name them in data.exclude."
+            f"{counted(len(lost), 'image', 'are')} in {folder} but not in {where}: {some(lost, _MOST_NAMED)}. List "
+            f"them there (those without objects too), or name them in data.exclude."
         )
     if unused:
         yield (
-            f"{len(unused)} images of {where} have no file in {folder}: {some(unused, _MOST_NAMED)}. Add them, or name "
-            f"them in data.exclude."
+            f"{counted(len(unused), 'image', 'are')} in {where} without a file in {folder}: {some(unused, _MOST_NAMED)}"
+            f". Add them, or name them in data.exclude."
         )
 
 
@@ -88,7 +90,8 @@ def _shared(samples: Iterable[Sample], labels: Mapping[str, str | None], where: 
     doubles = [shown(label) for label, count in sorted(counts.items()) if count > 1]
     if not doubles:
         return []
-    return [f"{len(doubles)} names of {where} mean more than one image: {some(doubles)}. Write the whole path there."]
+    means = counted(len(doubles), "name", "mean")
+    return [f"{means} more than one image in {where}: {some(doubles)}. Write the whole path there."]
 
 
 class _Names:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_scse.data.files.signatures import is_image, stem_of
+from seg_scse.config.wording import counted
+from seg_scse.data.files.signatures import holds_image, stem_of
 from seg_scse.data.listing.folders import Contents, contents, leading_out
 from seg_scse.data.listing.patterns import Rule, same_name
 from seg_scse.data.listing.remarks import Remarks
@@ -23,12 +24,12 @@ class Source:
     Attributes:
         rule: which files are meant.
         folder: where they are.
-        wanted: tells by the name whether a file may be one of them.
+        wanted: tells whether a file may be one of them.
     """
 
     rule: Rule
     folder: Path
-    wanted: Callable[[Path], bool] = is_image
+    wanted: Callable[[Path], bool] = holds_image
 
 
 def stem_below(path: Path, folder: Path) -> str:
@@ -71,9 +72,9 @@ class Claims:
     def _claim(self, remarks: Remarks) -> set[Path]:
         claims: dict[Path, list[tuple[int, int, int, str]]] = {}
         for index, source in enumerate(self._sources):
-            for path in filter(source.wanted, self._contents[source.folder].files):
+            for path in self._contents[source.folder].files:
                 id_ = source.rule.id_of(stem_below(path, source.folder))
-                if id_ is not None:
+                if id_ is not None and source.wanted(path):  # in this order: some files have to be opened
                     depth = len(source.folder.parts)
                     claims.setdefault(path, []).append((depth, source.rule.narrowness, index, id_))
         doubtful: dict[str, list[str]] = {}
@@ -85,7 +86,8 @@ class Claims:
                 doubtful.setdefault(meanings, []).append(shown(path.name))
             self._files[index].setdefault(id_, []).append(path)
         remarks.problems.extend(
-            f"{len(names)} files are both {meanings}: {some(names)}. Tell them apart by a suffix or a pattern."
+            f"{counted(len(names), 'file', 'are')} both {meanings}: {some(names)}. Tell them apart by a "
+            "suffix or a pattern."
             for meanings, names in doubtful.items()
         )
         return set(claims)
@@ -99,10 +101,12 @@ class Claims:
             names = [shown(path.name) for path in found.files if path not in known]
             known |= set(found.files)  # a folder inside another is not to say it again
             if names:
-                remarks.notes.append(f"{len(names)} other files in {shown(folder)} are not read: {some(names)}")
+                others = counted(len(names), "other file")
+                be = "is" if len(names) == 1 else "are"
+                remarks.notes.append(f"{others} in {shown(folder)} {be} not read: {some(names)}")
             out = leading_out(folder, found.links)
             if out:
-                remarks.notes.append(f"{len(out)} links in {shown(folder)} lead out of it: {some(out)}")
+                remarks.notes.append(f"{counted(len(out), 'link', 'lead')} out of {shown(folder)}: {some(out)}")
 
 
 def refuse_twins(source: Source, files: Files, many: bool, remarks: Remarks) -> None:
@@ -123,7 +127,7 @@ def refuse_twins(source: Source, files: Files, many: bool, remarks: Remarks) -> 
     if doubles:
         named = "; ".join(doubles[:_MOST_NAMED])
         remarks.problems.append(
-            f"{where}: {len(doubles)} names belong to more than one file. Keep one of each: {named}"
+            f"{where}: {counted(len(doubles), 'name', 'belong')} to more than one file. Keep one of each: {named}"
         )
     spellings: dict[str, list[str]] = {}
     for id_ in sorted(files):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.config.wording import counted
 from seg_scse.data.listing.folders import SPLIT_FOLDERS, require_folder
 from seg_scse.data.listing.pairs import list_object_folders, list_pairs
 from seg_scse.data.listing.remarks import Remarks
@@ -55,7 +56,7 @@ def list_samples(config: DataConfig) -> Listing:
         remarks.problems.append(str(error))
     if not samples and not remarks.problems:
         remarks.problems.append(
-            f"no samples are left in {config.root} after {len(config.exclude)} exclusions (data.exclude)."
+            f"no samples are left in {config.root} after {counted(len(config.exclude), 'exclusion')} (data.exclude)."
         )
     return Listing(tuple(sorted(samples, key=lambda sample: sample.id)), remarks.problems, remarks.notes)
 

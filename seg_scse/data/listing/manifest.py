@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.config.wording import counted
 from seg_scse.data.listing.blocks import assign_blocks
 from seg_scse.data.listing.listing import Listing, list_samples
 from seg_scse.data.listing.splits import Presence, apply_splits, assign_groups, count_splits, crossing_groups, divide
@@ -67,8 +68,9 @@ def divide_listing(
         samples, unnamed = apply_splits(samples, splits, "the run's splits")
         method = "as the run divided them"
         if unnamed:
-            notes.append(f"{len(unnamed)} samples that the run did not have are not used: {some(unnamed)}")
-    notes.append(f"{len(samples)} samples: {count_splits(samples)}; {method}")
+            new = counted(len(unnamed), "sample", "are")
+            notes.append(f"{new} not used, new since the run: {some(unnamed)}")
+    notes.append(f"{counted(len(samples), 'sample')}: {count_splits(samples)}; {method}")
     return Manifest(tuple(sorted(samples, key=lambda sample: sample.id)), (*notes, *_leaks(samples)))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.files.signatures import READ, is_image
+from seg_scse.data.files.signatures import READ, holds_image, is_image
+from seg_scse.data.listing.affixes import common_affixes
 from seg_scse.data.listing.annotated import LISTED, attach_annotations, is_annotation
 from seg_scse.data.listing.claims import Claims, Source, refuse_twins
 from seg_scse.data.listing.folders import contents, expand_splits, visible
@@ -87,7 +88,7 @@ def _pair(
     if config.mask.encoding == "rle" and not listed:
         remarks.problems.append(f"data.masks: {shown(place)} is a folder. With mask.encoding=rle, name the CSV table.")
         return []
-    wanted = is_annotation if config.mask.encoding in LISTED else is_image
+    wanted = is_annotation if config.mask.encoding in LISTED else holds_image
     image_sources = [Source(rule, folder) for rule, folder in images]
     mask_sources = [] if listed else [Source(rule, folder, wanted) for rule, folder in masks]
     claims = Claims([*image_sources, *mask_sources], remarks, [listed] if listed else ())
@@ -141,7 +142,7 @@ def _join(id_: str, parts: Sequence[list[Path] | None], many: bool) -> _Named:
 def _name_nothing(source: Source, claims: Claims, remarks: Remarks) -> None:
     names, key = claims.names(source), source.rule.key
     there = f"; there is {some(names)}" if names else ""
-    kind = f"{READ} file" if source.wanted is is_image else "annotation file"
+    kind = f"{READ} file" if source.wanted is holds_image else "annotation file"
     remarks.problems.append(f"{key}: no {kind}{source.rule.condition} in {shown(source.folder)}{there}. Correct {key}.")
 
 
@@ -157,17 +158,33 @@ def _name_missing(source: Source, ids: list[str], total: int, remarks: Remarks) 
 def _name_leftovers(
     images: Mapping[str, _Named], masks: Mapping[str, _Named], image: Source, mask: Source, remarks: Remarks
 ) -> None:
-    for rest, others, source, lack in (
-        (images, masks, image, f"mask in {shown(mask.folder)}"),
-        (masks, images, mask, f"image in {shown(image.folder)}"),
+    left = {key: named.id for key, named in images.items() if key not in masks}
+    lone = {key: named.id for key, named in masks.items() if key not in images}
+    all_left = len(left) == len(images)
+    affixes = common_affixes(sorted(left.values()), sorted(lone.values()))
+    if affixes is not None and _are_plain(image.rule, mask.rule) and (all_left or min(len(left), len(lone)) > 1):
+        line = affixes.lines(image.rule.suffix, mask.rule.suffix, some=not all_left)
+        remarks.problems.append(
+            f"images in {shown(image.folder)} and masks in {shown(mask.folder)} do not pair by name: "
+            f"{'all' if all_left else 'all without a partner among the'} {affixes.describe()}. Put `data: {{{line}}}` "
+            "into the configuration."
+        )
+        return
+    for ids, source, lack in (
+        (left, image, f"mask in {shown(mask.folder)}"),
+        (lone, mask, f"image in {shown(image.folder)}"),
     ):
-        ids = [rest[key].id for key in sorted(rest.keys() - others.keys())]
         if ids:
             remarks.problems.append(
                 f"images and masks do not pair by name: {len(ids)} of {shown(source.folder)} have no {lack}: "
-                f"{some(ids, _MOST_NAMED)}. Add the files, set the suffixes or patterns of data, or name the samples "
-                f"in data.exclude."
+                f"{some([ids[key] for key in sorted(ids)], _MOST_NAMED)}. Add the files, set the suffixes or patterns "
+                "of data, or name the samples in data.exclude."
             )
+
+
+def _are_plain(*rules: Rule) -> bool:
+    """Tell whether suffixes and patterns are free to be set: each rule has all files of its kind, by their names."""
+    return not any(rule.name or rule.expression or rule.by_folder for rule in rules)
 
 
 def _unique(samples: Iterable[Sample]) -> list[Sample]:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from seg_scse.config.wording import counted
 from seg_scse.errors import DataError
 
 
@@ -22,14 +23,50 @@ def _rank(seed: int | str, unit: str) -> bytes:
     return hashlib.sha256(f"{seed}:{unit}".encode()).digest()
 
 
-def _refuse_empty(units: int, shares: Mapping[str, float], sizes: Mapping[str, int]) -> None:
-    empty = [part for part, share in shares.items() if share > 0 and not sizes.get(part)]
+_OTHERS = ((0.6, 0.2, 0.2), (0.5, 0.25, 0.25), (0.75, 0.25, 0), (0.5, 0.5, 0))
+"""Shares of train and of two others that are proposed where those of the user leave one empty."""
+
+_SPLITS = ("train", "val", "test")
+_FEW = {3: 0.5, 4: 0.34}
+"""Units of which only cross-validation tests all, and the share of the rest of each fold that makes one val."""
+
+Deal = Callable[[Mapping[str, float]], dict[str, str]]
+"""Divides the units by shares: unit -> part."""
+
+
+def _complete(deal: Deal, units: int, shares: Mapping[str, float]) -> dict[str, str]:
+    """Divide by shares, or say which part would be empty and which shares would not leave it so."""
+    table = deal(shares)
+    empty = _empty(table, shares)
     if empty:
         wanted = ", ".join(f"{part} {share:g}" for part, share in shares.items())
         raise DataError(
-            f"data.split: {units} independent samples (or groups) divided by {wanted} leave "
-            f"{' and '.join(empty)} empty. Add data, raise that share, or set it to 0."
+            f"data.split: {counted(units, 'independent sample')} (or groups) divided by {wanted} leave "
+            f"{' and '.join(empty)} empty. {_cure(deal, units, shares)}"
         )
+    return table
+
+
+def _empty(table: Mapping[str, str], shares: Mapping[str, float]) -> list[str]:
+    sizes = Counter(table.values())
+    return [part for part, share in shares.items() if share > 0 and not sizes[part]]
+
+
+def _cure(deal: Deal, units: int, shares: Mapping[str, float]) -> str:
+    """Propose a line that works: it was tried."""
+    if not shares.keys() <= set(_SPLITS):
+        return "Add data, or ask for fewer folds."
+    parts = [part for part in shares if shares[part] > 0]
+    for numbers in _OTHERS:
+        others = dict.fromkeys(_SPLITS, 0.0) | dict(zip(parts, numbers, strict=False))
+        tried = {part: others[part] for part in shares}
+        if abs(sum(tried.values()) - 1) < 1e-6 and not _empty(deal(tried), tried):
+            line = ", ".join(f"{part}: {share:g}" for part, share in others.items())
+            lines = [f"`data.split: {{{line}}}`"]
+            if len(shares) == len(_SPLITS) and units in _FEW:
+                lines.append(f"cross-validate: `data.split: {{folds: {units}, val: {_FEW[units]}}}`")
+            return f"Add data, or write {', or '.join(lines)}."
+    return "Add data."
 
 
 def random_split(units: Iterable[str], shares: Mapping[str, float], seed: int | str) -> dict[str, str]:
@@ -50,10 +87,12 @@ def random_split(units: Iterable[str], shares: Mapping[str, float], seed: int | 
         DataError: there are too few units for a part that should have some.
     """
     ranked = sorted(set(units), key=lambda unit: _rank(seed, unit))
-    sizes = dict(zip(shares, largest_remainder(len(ranked), list(shares.values())), strict=True))
-    _refuse_empty(len(ranked), shares, sizes)
-    labels = [part for part, size in sizes.items() for _ in range(size)]
-    return dict(zip(ranked, labels, strict=True))
+
+    def deal(shares: Mapping[str, float]) -> dict[str, str]:
+        sizes = zip(shares, largest_remainder(len(ranked), list(shares.values())), strict=True)
+        return dict(zip(ranked, (part for part, size in sizes for _ in range(size)), strict=True))
+
+    return _complete(deal, len(ranked), shares)
 
 
 def stratified_split(
@@ -77,6 +116,12 @@ def stratified_split(
     Raises:
         DataError: a part that should have some gets none.
     """
+    return _complete(lambda tried: _stratified(units, tried, seed), len(units), shares)
+
+
+def _stratified(
+    units: Mapping[str, Sequence[frozenset[int]]], shares: Mapping[str, float], seed: int | str
+) -> dict[str, str]:
     counts = {unit: Counter(label for image in images for label in image) for unit, images in units.items()}
     sizes = {unit: len(images) for unit, images in units.items()}
     lacks = _Lacks(counts.values(), sum(sizes.values()), shares)
@@ -90,7 +135,6 @@ def stratified_split(
         for unit in sorted(dealt, key=lambda u: (-counts[u][rarest], -sizes[u], _rank(seed, u))):
             table[unit] = lacks.neediest(rarest, unit, seed)
             lacks.give(table[unit], counts[unit], sizes[unit])
-    _refuse_empty(len(units), shares, Counter(table.values()))
     return table
 
 

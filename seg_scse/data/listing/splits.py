@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_scse.config.schema import SplitConfig
+from seg_scse.config.wording import counted
 from seg_scse.data.listing.patterns import same_name
 from seg_scse.data.listing.shares import random_split, stratified_split
 from seg_scse.data.names import shown, some
@@ -40,7 +41,8 @@ def assign_groups(samples: Iterable[Sample], expression: str | None) -> list[Sam
     missing = [sample.id for sample, match in found if match is None or match[1] is None]
     if missing:
         raise DataError(
-            f"data.split.group={expression!r} does not match {len(missing)} ids: {some(missing)}. Correct it."
+            f"data.split.group={expression!r} does not match {counted(len(missing), 'id')}: {some(missing)}. "
+            "Correct it."
         )
     grouped = [replace(sample, group=match[1]) for sample, match in found if match]
     _refuse_divided_volumes(grouped, expression)
@@ -55,8 +57,8 @@ def _refuse_divided_volumes(samples: Iterable[Sample], expression: str) -> None:
     divided = [shown(path.name) for path, found in groups.items() if len(found) > 1]
     if divided:
         raise ConfigError(
-            f"data.split.group={expression!r} divides the slices of {len(divided)} volumes: {some(divided)}. "
-            f"Match the part of the id before the number of the slice."
+            f"data.split.group={expression!r} divides the slices of {counted(len(divided), 'volume')}: "
+            f"{some(divided)}. Match the part of the id before the number of the slice."
         )
 
 
@@ -137,7 +139,7 @@ def _divide_folds(
     groups = len({sample.group for sample in samples})
     if groups < config.folds:
         raise DataError(
-            f"data.split.folds={config.folds}, but there are only {groups} independent samples (or groups): "
+            f"data.split.folds={config.folds}, but only {counted(groups, 'independent sample')} (or groups): "
             "ask for fewer folds."
         )
     parts = _deal(samples, {str(k): 1 / config.folds for k in range(config.folds)}, config.seed, presence)

@@ -1,14 +1,13 @@
 """Annotation files (JSON and CSV), read and parsed once however many images they describe."""
 
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from seg_scse.data.files.signatures import describe
 from seg_scse.data.names import shown
+from seg_scse.data.recent import Recent
 from seg_scse.errors import DataError
 
 MOST_BYTES = 1_000_000_000
@@ -19,39 +18,11 @@ T = TypeVar("T")
 _MOST_FILES = 8  # kept parsed: those of three splits, and then some
 
 
-class _Parsed:
-    """The last few parsed files, or what was wrong with them, by path, size and time of change.
-
-    One thread parses at a time, so that many threads that ask for one file do not each parse it.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = threading.RLock()
-        self._kept: OrderedDict[tuple[Any, ...], object] = OrderedDict()
-
-    def get(self, key: tuple[Any, ...], make: Callable[[], object]) -> object:
-        """Return what `make` gives for this key, from memory where it is known; a DataError is remembered too."""
-        with self._lock:
-            if key not in self._kept:
-                try:
-                    self._kept[key] = make()
-                except DataError as error:
-                    self._kept[key] = error
-                while len(self._kept) > self._most:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            found = self._kept[key]
-        if isinstance(found, DataError):
-            raise DataError(str(found))  # a new one: a traceback must not grow with every caller
-        return found
-
-
-_parsed = _Parsed(_MOST_FILES)
+_recent: Recent[object] = Recent(_MOST_FILES)
 
 
 def parsed(path: Path, parse: Callable[..., T], *arguments: object) -> T:
-    """Return `parse(path, content, *arguments)`, computed once for each state of the file.
+    """Return `parse(path, content, *arguments)`, computed once for each state of the file; a refusal is remembered too.
 
     Args:
         path: the annotation file.
@@ -66,7 +37,17 @@ def parsed(path: Path, parse: Callable[..., T], *arguments: object) -> T:
     except OSError as error:
         raise _unreadable(path, error) from error
     key = (str(path), state.st_size, state.st_mtime_ns, parse, arguments)
-    return cast(T, _parsed.get(key, lambda: parse(path, _content(path, state.st_size), *arguments)))
+
+    def attempt() -> object:
+        try:
+            return parse(path, _content(path, state.st_size), *arguments)
+        except DataError as error:
+            return error
+
+    found = _recent.get(key, attempt)
+    if isinstance(found, DataError):
+        raise DataError(str(found))  # a new one: a traceback must not grow with every caller
+    return cast(T, found)
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

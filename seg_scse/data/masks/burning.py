@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_scse.data.files.decoding import decoding
 from seg_scse.errors import DataError
 
 Ring = NDArray[np.float64]
@@ -52,9 +53,11 @@ def burn(polygons: Sequence[Polygon], shape: tuple[int, int], where: str) -> NDA
     if not areas:
         return np.zeros(shape, np.bool_)
     shapes = [{"type": "Polygon", "coordinates": rings} for rings in areas]
-    filled: NDArray[np.uint8] = rasterize(
-        shapes, out_shape=shape, fill=0, default_value=1, dtype="uint8", transform=Affine.translation(_ASIDE, _ASIDE)
-    )
+    aside = Affine.translation(_ASIDE, _ASIDE)
+    with decoding:  # rasterio silences a warning of its own in a way that other threads undo
+        filled: NDArray[np.uint8] = rasterize(
+            shapes, out_shape=shape, fill=0, default_value=1, dtype="uint8", transform=aside
+        )
     return filled.astype(np.bool_)
 
 

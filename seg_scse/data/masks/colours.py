@@ -1,5 +1,6 @@
 """Colour-coded masks: each exact colour is a class, by the declared map."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from seg_scse.config.data import DataConfig
 from seg_scse.config.masks import IGNORE_INDEX
+from seg_scse.config.wording import counted
 from seg_scse.data.names import shown, some
 from seg_scse.errors import DataError
 
@@ -15,6 +17,9 @@ Codes = NDArray[np.uint32]
 
 _NEAR = 32  # a colour this close to a declared one in each channel is its blurred or compressed form
 _MOST_SHOWN = 8
+_MANY = 8  # colours that nobody declared
+_FEW = 0.25  # of the pixels
+_NEARBY = 0.125  # of the colours: by chance, one in sixty is near another
 
 
 def colour_codes(colours: NDArray[np.uint8]) -> Codes:
@@ -68,18 +73,28 @@ def _undeclared(codes: Codes, declared: dict[int, int], path: Path, format_: str
     order = np.argsort(-counts, kind="stable")
     found = {int(values[i]): int(counts[i]) for i in order}
     unknown = [value for value in found if value not in declared]
+    pixels = [f"{_name(value)} ({counted(count, 'pixel')})" for value, count in found.items()]
     text = (
         f"{shown(path)}: undeclared colour {some([_name(value) for value in unknown], _MOST_SHOWN)}; "
-        f"found {some([f'{_name(value)} ({count} pixels)' for value, count in found.items()], _MOST_SHOWN)}"
+        f"found {some(pixels, _MOST_SHOWN)}"
     )
     near = {value: closest for value in unknown if (closest := _nearest(value, declared)) is not None}
-    if format_ == "JPEG" or near:
+    if format_ == "JPEG" or _is_mixed(found, unknown, near):
         example = "".join(f", such as {_name(value)} near {_name(near[value])}" for value in list(near)[:1])
         return (
             f"{text}. This is a lossy mask: compression or resizing mixed its colours{example}. "
             "Get the file in a lossless format, resized without interpolation."
         )
-    return f"{text}. If that is right, {colour_line(codes, len(config.classes), declared)}."
+    hint = "".join(f" {_name(value)} is close to the declared {_name(near[value])}." for value in list(near)[:1])
+    meant = {known: value for value, known in near.items() if known not in found}
+    corrected = {meant.get(known, known): target for known, target in declared.items()}
+    return f"{text}.{hint} If that is right, {colour_line(codes, len(config.classes), corrected)}."
+
+
+def _is_mixed(found: dict[int, int], unknown: list[int], near: Collection[int]) -> bool:
+    """Tell the colours along edges that compression and interpolation make from those that were not declared."""
+    few = sum(found[value] for value in unknown) < _FEW * sum(found.values())
+    return few and len(unknown) >= _MANY and len(near) >= _NEARBY * len(unknown)
 
 
 def _nearest(value: int, declared: dict[int, int]) -> int | None:

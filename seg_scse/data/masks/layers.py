@@ -1,6 +1,7 @@
 """Layers, one per class, put together to one mask: the rule for pixels in two classes, and names of classes."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,15 @@ from numpy.typing import NDArray
 
 from seg_scse.config.data import DataConfig
 from seg_scse.config.masks import IGNORE_INDEX
+from seg_scse.config.wording import counted
 from seg_scse.data.names import shown, some
 from seg_scse.errors import DataError
 
 Pixels = NDArray[np.uint8]
 Layer = tuple[int, NDArray[np.bool_]]
 """A class index above 0 (255: ignore) and the pixels `(H, W)` where it is."""
+
+_MOST_HINTS = 3  # names for which the nearest one is said
 
 
 def combine(layers: Iterable[Layer], shape: tuple[int, int], config: DataConfig, source: str) -> Pixels:
@@ -53,8 +57,9 @@ def _overlap(shared: dict[tuple[int, int], int], classes: tuple[str, ...], sourc
         f"{count} in {shown(classes[low])} and {shown(classes[high])}"
         for (low, high), count in sorted(shared.items(), key=lambda item: -item[1])
     ]
+    total = sum(shared.values())
     return (
-        f"{source}: {sum(shared.values())} pixels are in two classes: {some(pairs)}. Put "
+        f"{source}: {counted(total, 'pixel')} {'is' if total == 1 else 'are'} in two classes: {some(pairs)}. Put "
         "`data.mask.overlap: last` into the configuration if the class that comes later in data.classes is right "
         "there, or `data.task: multilabel` if both are."
     )
@@ -78,16 +83,31 @@ def class_indices(counts: Mapping[str, int], needed: Iterable[str], path: Path, 
     names = sorted(set(needed))
     unknown = [name for name in names if name not in declared]
     if unknown:
-        found = some([f"{shown(name)} ({count} objects)" for name, count in sorted(counts.items())], 8)
+        found = some([f"{shown(name)} ({counted(count, 'object')})" for name, count in sorted(counts.items())], 8)
         raise DataError(
             f"{shown(path)}: undeclared class {', '.join(map(shown, unknown))}; the file holds {found}. "
-            f"{_label_line(sorted(counts), config.classes)}"
+            f"{_nearest_names(unknown, declared)}{_label_line(sorted(counts), declared, config.classes)}"
         )
     return {name: declared[name] for name in names}
 
 
-def _label_line(names: list[str], classes: tuple[str, ...]) -> str:
-    targets = {name: classes.index(name) for name in names if name in classes}
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another one, in any case, or None where none is."""
+    lowered = {one.lower(): one for one in known}
+    match = get_close_matches(name.lower(), lowered, n=1)
+    return lowered[match[0]] if match else None
+
+
+def _nearest_names(unknown: list[str], declared: Mapping[str, int]) -> str:
+    near = {name: found for name in unknown[:_MOST_HINTS] if (found := nearest_name(name, declared)) is not None}
+    return "".join(f"The nearest to {shown(name)} that is declared is {shown(found)}. " for name, found in near.items())
+
+
+def _label_line(names: list[str], declared: Mapping[str, int], classes: tuple[str, ...]) -> str:
+    targets = {name: declared[name] for name in names if name in declared}
+    for name in names:
+        if name not in declared and (found := nearest_name(name, declared)) is not None:
+            targets[name] = declared[found]
     free = [index for index in range(1, len(classes)) if index not in targets.values()]
     others = [name for name in names if name not in targets]
     if len(others) > len(free):

@@ -1,9 +1,11 @@
 """Polygons as masks: COCO files with pixel coordinates, and GeoJSON with coordinates on the map."""
 
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path, PurePath
 
 from seg_scse.config.data import DataConfig
+from seg_scse.config.wording import counted
 from seg_scse.data.files.raster import Place
 from seg_scse.data.masks.annotations import load_json, parsed
 from seg_scse.data.masks.burning import Polygon, burn
@@ -105,8 +107,10 @@ def _geojson_layers(
     path = sample.masks[0]
     found = on_pixels(path, data, place, shape)
     if data.features and not found and path.name != PurePath(config.masks).name:  # one file for all may miss an image
+        count = len(data.features)
+        none = f"none of its {count} features lies" if count > 1 else "none of its features lies"
         raise DataError(
-            f"{shown(path)}: none of its {len(data.features)} features lies on {shown(sample.image)}: are longitude "
+            f"{shown(path)}: {none} on {shown(sample.image)}: are longitude "
             "and latitude swapped, or is it another image's? Correct it, or use a file without features."
         )
     indices = _classes(path, data, [feature for feature, _ in found], config)
@@ -122,19 +126,28 @@ def _classes(path: Path, data: Features, features: list[Feature], config: DataCo
     field = config.mask.field
     if field is None:
         if len(config.classes) > 2:
-            known = sorted({name for feature in data.features for name in feature.properties})
             raise DataError(
                 f"{shown(path)}: which of the {len(config.classes)} classes is a feature? Name the property that says "
-                f"so in data.mask.field; the features have {some([shown(name) for name in known], 8) or 'none'}."
+                f"so in data.mask.field; the features have {_properties(data)}."
             )
         return [1] * len(features)
     labels = [feature.label(field) for feature in features]
     lacking = [feature.record for feature, label in zip(features, labels, strict=True) if label is None]
     if lacking:
         raise DataError(
-            f"{shown(path)}: {len(lacking)} features have no property {shown(field)} with a text or number: "
-            f"{some(lacking)}."
+            f"{shown(path)}: {counted(len(lacking), 'feature')} without a property {shown(field)} that holds a text or "
+            f"number: {some(lacking)}. The features have {_properties(data, field)}: correct data.mask.field."
         )
     names: list[str] = [label for label in labels if label is not None]
     indices = class_indices(data.counts(field), names, path, config)
     return [indices[name] for name in names]
+
+
+def _properties(data: Features, wanted: str = "") -> str:
+    """Name the properties that features have, the one most like the wanted one first."""
+
+    def unlikeness(name: str) -> tuple[float, str]:
+        return -SequenceMatcher(None, name.lower(), wanted.lower()).ratio(), name
+
+    known = sorted({name for feature in data.features for name in feature.properties}, key=unlikeness)
+    return some([shown(name) for name in known], 8) or "none"

@@ -8,6 +8,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from seg_scse.config.data import DataConfig
 from seg_scse.config.masks import RunLengthColumns
 from seg_scse.data.masks.annotations import parsed
-from seg_scse.data.masks.layers import Layer, class_indices
+from seg_scse.data.masks.layers import Layer, class_indices, quoted
 from seg_scse.data.names import shown, some
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
@@ -24,6 +25,12 @@ from seg_scse.errors import DataError
 Mask = NDArray[np.bool_]
 
 _MOST_LENGTH = 2**31 - 1
+_WORDS = {
+    "id": ("image", "img", "id", "file", "name"),
+    "rle": ("rle", "pixel", "mask", "run", "encod"),
+    "label": ("class", "label", "categ"),
+}
+"""What the name of a column has in it, by what the column holds."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def _records(path: Path, text: str, columns: RunLengthColumns) -> Iterator[tuple
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = [name.strip() for name in next(reader, [])]
-        at = _positions(path, header, wanted)
+        at = _positions(path, header, columns, wanted)
         for row in filter(None, reader):
             if len(row) != len(header):
                 raise DataError(
@@ -231,12 +238,34 @@ def _records(path: Path, text: str, columns: RunLengthColumns) -> Iterator[tuple
         csv.field_size_limit(before)
 
 
-def _positions(path: Path, header: list[str], wanted: list[str]) -> list[int]:
+def _positions(path: Path, header: list[str], columns: RunLengthColumns, wanted: list[str]) -> list[int]:
     missing = [name for name in wanted if name not in header]
     if missing:
         raise DataError(
             f"{shown(path)}: has no column {', '.join(map(shown, missing))}; its columns are "
-            f"{some([shown(name) for name in header], 8)}. Name them, such as `data.mask.columns: "
-            "{id: ImageId, rle: EncodedPixels, label: ClassId}`."
+            f"{some([shown(name) for name in header], 8)}. {_column_line(header, columns)}"
         )
     return [header.index(name) for name in wanted]
+
+
+def _column_line(header: list[str], columns: RunLengthColumns) -> str:
+    """Propose which columns of the file are meant, by words that such names have."""
+    chosen: dict[str, str] = {}
+    for key, name in (("id", columns.id), ("rle", columns.rle), ("label", columns.label)):
+        free = [found for found in header if found not in chosen.values()]
+        if name in free:
+            chosen[key] = name
+        elif name is None:  # not asked for: proposed where a column has such a name
+            free = [found for found in free if any(word in found.lower() for word in _WORDS[key])]
+        if free and key not in chosen:
+            chosen[key] = max(free, key=lambda found: _likeness(found, key, name or ""))
+    if not {"id", "rle"} <= chosen.keys():
+        return "It needs one of image names and one of run lengths, separated by commas."
+    line = ", ".join(f"{key}: {quoted(name)}" for key, name in chosen.items())
+    return f"If they are meant, put `data.mask.columns: {{{line}}}` into the configuration."
+
+
+def _likeness(found: str, key: str, wanted: str) -> tuple[int, float]:
+    """How much a name is like that of a column: words of its kind less those of others, then letters."""
+    hits = {kind: sum(word in found.lower() for word in words) for kind, words in _WORDS.items()}
+    return 2 * hits[key] - sum(hits.values()), SequenceMatcher(None, found.lower(), wanted.lower()).ratio()

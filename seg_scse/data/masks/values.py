@@ -1,6 +1,6 @@
 """Pixel values of one mask file to class indices: nothing is guessed, and never by the brightness of colours."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from seg_scse.config.data import DataConfig
 from seg_scse.config.masks import IGNORE_INDEX
+from seg_scse.config.wording import counted
 from seg_scse.data.files.raster import Array, Raster
 from seg_scse.data.files.reading import same_channels
 from seg_scse.data.masks.colours import colour_codes, colour_indices, colour_line
@@ -16,6 +17,8 @@ from seg_scse.data.names import shown
 from seg_scse.errors import DataError
 
 Pixels = NDArray[np.uint8]
+
+LOSSY = "This is a lossy mask (values near 0 and 255 are compression noise)"
 
 _MOST_VALUES_SHOWN = 8
 _MOST_SPAN = 1 << 16  # values this close together are counted in a table; others are sorted
@@ -237,17 +240,21 @@ def _declared(config: DataConfig) -> dict[int, int]:
     return values | dict.fromkeys(mask.ignore, IGNORE_INDEX)
 
 
+def looks_lossy(values: Iterable[int]) -> bool:
+    """Tell whether 8-bit values, other than palette indices, look like black and white after a lossy compression."""
+    return any(240 <= value < IGNORE_INDEX for value in values)
+
+
 def _undeclared(path: Path, raster: Raster, counts: dict[int, int], unknown: list[int], config: DataConfig) -> str:
-    shown_counts = ", ".join(f"{value} ({count} pixels)" for value, count in list(counts.items())[:_MOST_VALUES_SHOWN])
+    shown_counts = ", ".join(
+        f"{value} ({counted(count, 'pixel')})" for value, count in list(counts.items())[:_MOST_VALUES_SHOWN]
+    )
     more = f" and {len(counts) - _MOST_VALUES_SHOWN} more" if len(counts) > _MOST_VALUES_SHOWN else ""
     found = f"{shown(path)}: undeclared mask value {', '.join(map(str, unknown[:_MOST_VALUES_SHOWN]))}; "
     found += f"found {shown_counts}{more}"
-    noisy = raster.pixels.dtype == np.uint8 and raster.kind != "palette" and any(240 <= v < 255 for v in unknown)
+    noisy = raster.pixels.dtype == np.uint8 and raster.kind != "palette" and looks_lossy(unknown)
     if raster.format == "JPEG" or noisy:
-        return (
-            f"{found}. This is a lossy mask (values near 0 and 255 are compression noise): "
-            "set data.mask.encoding=binary and data.mask.threshold=127."
-        )
+        return f"{found}. {LOSSY}: set data.mask.encoding=binary and data.mask.threshold=127."
     return f"{found}. If that is right, {_suggestion(list(counts), len(config.classes))}."
 
 

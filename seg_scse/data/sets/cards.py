@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from seg_scse.config.attention import Strict
 from seg_scse.config.masks import Colour
@@ -23,6 +23,18 @@ _SECTIONS = ("mask", "split", "exclude")  # merged key by key; a user's other va
 SplitName = Literal["train", "val", "test"]
 
 
+def _inside(path: str) -> str:
+    """Refuse a path or pattern that leads out of the folder it belongs to; a card may come from anybody."""
+    parts = path.replace("\\", "/").split("/")
+    if path.startswith(("/", "\\", "~")) or ".." in parts or "\0" in path or re.match(r"[A-Za-z]:", path):
+        raise ValueError(f"{path!r} leads out of the folder: give a path below it, without `..`")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+"""A path, or a pattern of paths, below a folder."""
+
+
 class Archive(Strict):
     """One archive that a data set is handed out as; some data sets have several, which belong into one folder."""
 
@@ -33,20 +45,20 @@ class Archive(Strict):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the release the card describes")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="as published; `checked` says by whom")
     bytes: Annotated[int, Field(ge=1)] | None = Field(None, description="size of the file")
-    folder: str = Field("", description="folder inside that holds the data; empty: the top")
-    nested: tuple[str, ...] = Field((), description="patterns of archives inside it, unpacked where they lie")
+    folder: Inside = Field("", description="folder inside that holds the data; empty: the top")
+    nested: tuple[Inside, ...] = Field((), description="patterns of archives inside it, unpacked where they lie")
     part: str = Field("all", description="what is in it, such as images, masks, or images and masks of one split")
 
 
 class SplitRule(Strict):
     """Where the split of a data set is written: at most one of these; none for a random split by `data.split`."""
 
-    lists: dict[SplitName, str] | None = Field(None, description="text files of ids, relative to the card")
-    root_lists: dict[SplitName, str] | None = Field(None, description="text files of ids, in the data folder")
+    lists: dict[SplitName, Inside] | None = Field(None, description="text files of ids, relative to the card")
+    root_lists: dict[SplitName, Inside] | None = Field(None, description="text files of ids, in the data folder")
     line: str | None = Field(
         None, description="root_lists: regular expression on a line; its groups joined by / are the id"
     )
-    table: str | None = Field(None, description="CSV file with id and split, in the data folder")
+    table: Inside | None = Field(None, description="CSV file with id and split, in the data folder")
     patterns: dict[SplitName, str] | None = Field(
         None, description="regular expressions on the whole id; the first that matches gives the split"
     )
@@ -92,11 +104,11 @@ class Card(Strict):
     layout: Literal["pairs", "object_folders"] = Field(
         description="pairs: folders of images and masks; object_folders: <id>/images/*, <id>/masks/* (one per object)"
     )
-    marker: str = Field(description="pattern of a path that is in the data folder, by which it is recognised")
-    also: tuple[str, ...] = Field((), description="further folders below data.root in which the data folder may be")
+    marker: Inside = Field(description="pattern of a path that is in the data folder, by which it is recognised")
+    also: tuple[Inside, ...] = Field((), description="further folders below data.root in which the data folder may be")
     archives: tuple[Archive, ...] = Field((), description="empty: single files, or drawn; `steps` says what to do")
     steps: tuple[str, ...] = Field((), description="what is to be done by hand, in order")
-    made: str | None = Field(None, description="pattern of a path that the steps make out of the unpacked archives")
+    made: Inside | None = Field(None, description="pattern of a path that the steps make out of the unpacked archives")
     generator: Literal["synthetic_cells"] | None = Field(None, description="drawn by the package itself")
     split: SplitRule = SplitRule()
     grouping: str | None = Field(None, description="why data.split.group keeps samples together, or why none can")
@@ -112,6 +124,22 @@ class Card(Strict):
         """Whether every archive has a direct link."""
         return bool(self.archives) and all(archive.url for archive in self.archives)
 
+    @property
+    def access(self) -> str:
+        """How the data are to be had, in a few words."""
+        if self.generator:
+            return "drawn"
+        if self.downloadable:
+            return "download, then by hand" if self.steps else "download"
+        return "by hand (register)" if self.registration else "by hand"
+
+    @property
+    def licence_brief(self) -> str:
+        """The licence for a line that may be cut: a doubt comes first."""
+        if "confirmed" not in self.licence or self.licence.startswith("unclear"):
+            return self.licence
+        return f"unconfirmed: {re.split(r'[(;]', self.licence.removeprefix('said to be '))[0].rstrip()}"
+
     @model_validator(mode="after")
     def _data_is_valid(self) -> Self:
         forbidden = _NOT_IN_A_CARD & self.data.keys()
@@ -119,6 +147,11 @@ class Card(Strict):
             raise ValueError(f"data.{min(forbidden)} is the user's to set")
         config = DataConfig.model_validate(self.data)
         config.require_consistency()
+        for name, path in {"images": config.images, "masks": config.masks, "split.file": config.split.file}.items():
+            try:
+                _inside(path or "")
+            except ValueError as error:
+                raise ValueError(f"data.{name}: {error}") from error
         if self.colours and tuple(self.colours) != config.classes:
             raise ValueError(f"colours names {list(self.colours)}, but the classes are {list(config.classes)}")
         if self.made is not None and not self.steps:

@@ -61,7 +61,10 @@ def _contents(found: Sequence[tuple[Path, Archive | None]], config: DataConfig, 
     for path, facts in found:
         content, sha256 = extract(path, cache_folder(config), facts.nested if facts else ())
         if facts is not None and facts.sha256 not in (None, sha256):
-            notes.append(f"{shown(path.name)} differs from the release that card {config.card} was checked with")
+            notes.append(
+                f"{shown(path.name)} differs from the release that card {config.card} was checked with: "
+                f"SHA-256 expected {facts.sha256}, actual {sha256}"
+            )
         inside = content / facts.folder if facts is not None else content
         contents.append(inside if inside.is_dir() else content)
     return contents

@@ -1,6 +1,7 @@
 """Opening web addresses: http, https and file only, never from https down to http, and failures told apart by cure."""
 
 import http.client
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -124,6 +125,11 @@ def _unreachable(url: str, error: OSError | http.client.HTTPException) -> Except
         return DataError(f"{shown(url)}: its certificate is not trusted ({reason.verify_message}): refused.")
     if urlsplit(url).scheme == "file":
         return DataError(f"{shown(url)}: cannot be read ({reason}). Check the path.")
+    if isinstance(reason, socket.gaierror):  # a name that is not known now is not known a second later either
+        return DataError(
+            f"{shown(url)}: the name of its server cannot be resolved ({reason.strerror}). "
+            "Check the address and the connection, or get the file by hand."
+        )
     return Unreliable(f"cannot be reached ({reason or type(error).__name__})")
 
 

@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.checking import check as module
 from seg_scse.data.checking.check import CheckResult, check_data
 from seg_scse.data.checking.finding import Finding
-from seg_scse.errors import ConfigError
+from seg_scse.data.prepare import prepare_data
+from seg_scse.errors import ConfigError, DataError
 
-from .unlabelled import draw_bands, draw_pictures, draw_volumes
+from .unlabelled import draw_bands, draw_pictures, draw_volumes, write_tiff
 
 SPLITS = ("train", "val", "test")
 FOLDERS = {"images": "{split}/images", "masks": "{split}/masks", "mask": {"encoding": "binary"}}
@@ -206,3 +208,53 @@ def test_nothing_is_assumed_where_no_suggestion_helps(tmp_path: Path) -> None:
     result = check(draw_pictures(tmp_path, 6, values=(7, 7)), mask={"encoding": "index"})
     assert "assumed" not in kinds(result, "note")
     assert result.views == ()
+
+
+def image(dtype: str, low: float, high: float, holes: bool = False) -> NDArray[Any]:
+    pixels = np.random.default_rng(0).uniform(low, high, (3, 32, 40)).astype(dtype)
+    pixels[0, 0, :2] = low, high
+    if holes:
+        pixels[:, 3] = np.nan
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("images", "fits"),
+    [
+        ([image("int16", -1000, 900)], False),
+        ([image("int16", 0, 900)], False),
+        ([image("float32", 0, 3)], False),
+        ([image("float32", -1, 1)], False),
+        ([image("float32", 0, 1)], True),
+        ([image("float32", 0, 1, True)], True),
+        ([image("float32", 0, 3, True)], False),
+        ([image("uint16", 0, 900)], True),
+        ([image("uint8", 0, 200)], True),
+        ([image("uint8", 0, 200), image("uint16", 0, 60000)], True),
+        ([image("uint8", 0, 200), image("int16", 0, 900)], False),
+    ],
+)
+def test_the_check_accepts_what_training_accepts_and_nothing_else(
+    tmp_path: Path, images: list[NDArray[Any]], fits: bool
+) -> None:
+    root = draw_bands(tmp_path, "uint8", 3, 1)
+    for index in range(4):
+        write_tiff(
+            root / "images" / f"t{index}.tif", images[index % len(images)] + index * (images[0].dtype == "uint8")
+        )
+    data = {"root": str(root), "mask": {"encoding": "binary"}, "bands": ["a", "b", "c"]}
+    config = DataConfig.model_validate(data | {"split": {"train": 0.5, "val": 0.25, "test": 0.25}})
+    result = check_data(config)
+    assert (result.exit_code == 0) == fits == _is_accepted(config)
+    assert kinds(result, "error") == ([] if fits else ["scale"])
+    suggested = DataConfig.model_validate(yaml.safe_load(result.suggestion)["data"])
+    assert _is_accepted(suggested)
+    assert check_data(suggested).exit_code == 0
+
+
+def _is_accepted(config: DataConfig) -> bool:
+    try:
+        prepare_data(config)
+    except DataError:
+        return False
+    return True

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 from seg_scse.data.checking.duplicates import find_crossings, find_duplicates, is_constant
 
 from .facts import pair
@@ -9,6 +12,15 @@ def test_an_image_in_two_splits_is_a_leak() -> None:
     assert (found.level, found.kind, found.ids) == ("warning", "leak-content", ("a", "b"))
     assert found.text.startswith("leak: equal images are in more than one split (1 case): a (train) = b (test).")
     assert "data.exclude" in found.text
+
+
+def test_only_a_ready_made_split_is_told_to_divide_anew() -> None:
+    pairs = [pair(f"{k}", split, image_digest="1", mask_digest="2") for k, split in enumerate(["train", "test"])]
+    (found,) = find_duplicates(pairs)
+    assert "in data.exclude, or let data.split divide, with a data.split.group" in found.text
+    drawn = [(replace(sample, image=Path("images/a.png")), entry) for sample, entry in pairs]
+    (found,) = find_duplicates(drawn)
+    assert "in data.exclude, or keep them together by a part of their ids (data.split.group)." in found.text
 
 
 def test_equal_images_with_different_masks_are_a_contradiction() -> None:

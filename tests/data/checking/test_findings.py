@@ -6,6 +6,8 @@ from seg_scse.config.schema import DataConfig
 from seg_scse.data.checking.finding import Finding
 from seg_scse.data.checking.findings import findings, training_notes
 from seg_scse.data.files.raster import Place
+from seg_scse.data.scaling import by_type
+from seg_scse.errors import DataError
 
 from .facts import Pair, pair, several
 
@@ -74,7 +76,7 @@ def test_pixel_types_that_differ_are_warned_of() -> None:
 def test_images_smaller_than_the_crop_are_named() -> None:
     result = found([*several(*SPLITS, shape=(64, 64, 3)), pair("s", shape=(20, 64, 3))], crop=64)
     assert result["small-image"].ids == ("s",)
-    assert "trainer.crop=64" in result["small-image"].text
+    assert result["small-image"].text == "1 of 9 images have a side below trainer.crop=64 and are padded"
     assert "small-image" not in found(several(*SPLITS))
 
 
@@ -89,7 +91,7 @@ def test_a_constant_band_is_warned_of() -> None:
         ("uint16", 4095, "dtype", True),
         ("uint16", 4095, "percentile", False),
         ("uint16", 60000, "dtype", False),
-        ("int16", 2000, "dtype", True),
+        ("int16", 2000, "dtype", False),
         ("float32", 1, "dtype", False),
         ("uint8", 20, "dtype", False),
     ],
@@ -100,6 +102,17 @@ def test_little_of_a_types_range_is_warned_of(dtype: str, high: int, scale: str,
     assert ("narrow-range" in result) == warned
     if warned:
         assert "Set it to percentile" in result["narrow-range"].text
+
+
+def test_a_type_without_a_range_is_the_error_that_training_ends_with() -> None:
+    pairs = [*several(*SPLITS), pair("s", dtype="int16"), pair("f", dtype="float32", maxima=(3.5, 1, 1))]
+    finding = found(pairs)["scale"]
+    assert (finding.level, finding.ids) == ("error", ("s", "f"))
+    with pytest.raises(DataError) as refused:
+        by_type([sample for sample, _ in pairs], [entry for _, entry in pairs], ())
+    assert finding.text == str(refused.value)
+    assert "2 of 10 images are float32 and int16" in finding.text
+    assert "scale" not in found(pairs, scale={"method": "percentile"})
 
 
 def test_places_that_differ_are_named() -> None:

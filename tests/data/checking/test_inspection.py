@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig, MaskConfig
-from seg_scse.data.checking.inspection import Seen, folder_config, inspect_folders
+from seg_scse.data.checking.inspection import Seen, inspect, require_sound
+from seg_scse.data.checking.layout import folder_config
 from seg_scse.errors import DataError
 
 from .unlabelled import draw_bands, draw_volumes, write_tiff
@@ -26,6 +27,12 @@ def palette(*values: int) -> Image.Image:
     image = blocks(*values).copy()
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0] + [0] * 700)
     return image
+
+
+def inspect_folders(images: Path, masks: Path) -> Seen:
+    seen = inspect(folder_config(images, masks)[0])
+    require_sound(seen, images, masks)
+    return seen
 
 
 def folders(root: Path, image: Draw, mask: Draw, suffix: str = ".png", end: str = ".png") -> Seen:
@@ -92,27 +99,18 @@ def test_values_that_are_not_finite_do_not_hide_the_others(tmp_path: Path) -> No
     assert (seen.low, seen.high) == (2, 2)
 
 
-def test_one_folder_of_masks_per_image_means_objects(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    grey().save(tmp_path / "images" / "a.png")
-    (tmp_path / "masks" / "a").mkdir(parents=True)
-    blocks(0, 1, 0).save(tmp_path / "masks" / "a" / "1.png")
-    assert folder_config(tmp_path / "images", tmp_path / "masks").mask == MaskConfig(encoding="objects")
-    assert inspect_folders(tmp_path / "images", tmp_path / "masks").objects
-
-
 def test_folders_that_images_have_too_are_no_objects(tmp_path: Path) -> None:
     for kind, draw in (("images", grey()), ("masks", blocks(0, 255, 0))):
         (tmp_path / kind / "tile").mkdir(parents=True)
         draw.save(tmp_path / kind / "tile" / "a.png")
-    assert folder_config(tmp_path / "images", tmp_path / "masks").mask == MaskConfig()
+    assert folder_config(tmp_path / "images", tmp_path / "masks")[0].mask == MaskConfig()
 
 
 def test_split_folders_become_a_pattern(tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         for split in ("Train", "valid"):
             (tmp_path / kind / split).mkdir(parents=True)
-    config = folder_config(tmp_path / "images", tmp_path / "masks")
+    config = folder_config(tmp_path / "images", tmp_path / "masks")[0]
     assert config == DataConfig(images=f"{tmp_path}/images/{{split}}", masks=f"{tmp_path}/masks/{{split}}")
 
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
+from seg_scse.data.alike import Failed
 from seg_scse.data.checking.finding import Finding
-from seg_scse.data.checking.problems import Failed, listing_findings, look_again, sample_findings, survey_masks
+from seg_scse.data.checking.problems import listing_findings, look_again, sample_findings, survey_masks
 from seg_scse.data.listing.listing import list_samples
 from seg_scse.data.measuring import measure
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,7 +11,7 @@ from seg_scse.data.listing.listing import list_samples
 from seg_scse.data.samples import Sample
 
 from .facts import pair
-from .unlabelled import draw_bands, draw_pictures
+from .unlabelled import draw_bands, draw_pictures, draw_volumes
 
 
 def test_what_is_declared_and_right_stays_as_it_is() -> None:
@@ -82,9 +83,27 @@ def test_series_are_a_comment_only() -> None:
     assert "split" not in remarks(DataConfig.model_validate({"split": {"group": "^(.+)_"}}), samples)[1]
 
 
-def test_a_scale_is_suggested_where_little_of_a_range_is_used() -> None:
-    found = Finding("warning", "narrow-range", "values go from 0 to 900")
-    assert remarks(DataConfig(), [], found) == ({"scale": {"method": "percentile"}}, {"scale": found.text})
+def scale_of(root: Path, low: int, kind: str = "scale", **data: Any) -> tuple[object, str]:
+    """The scale that is suggested for int16 images in a folder, and why."""
+    config = DataConfig.model_validate({"root": str(root), **data})
+    samples = list_samples(config).samples
+    facts = {"dtype": "int16", "minima": (low,) * 3, "maxima": (1500,) * 3}
+    tally = count_everything([(sample, pair("x", **facts)[1]) for sample in samples], config)
+    section, reasons = suggest_section(config, samples, [], [])
+    add_remarks(section, reasons, samples, [Finding("error", kind, "no range")], tally)
+    return section.get("scale"), reasons.get("scale", "")
+
+
+def test_the_scale_that_is_suggested_is_the_one_that_the_kind_of_data_calls_for(tmp_path: Path) -> None:
+    scans = draw_volumes(tmp_path / "v", -1024, 1500)
+    scale, reason = scale_of(scans, -1024)
+    assert scale == {"method": "range", "low": -1000.0, "high": 1000.0}
+    assert reason.startswith("int16 with values from -1024 to 1500, which looks like Hounsfield units")
+    assert scale_of(scans, 0)[0] == {"method": "percentile", "per": "file"}
+    tiles = draw_bands(tmp_path / "b", "int16", 3, 1500)
+    assert scale_of(tiles, -1024, "narrow-range")[0] == {"method": "percentile"}
+    declared = {"method": "zscore"}
+    assert scale_of(tiles, 0, "mixed-types", scale=declared) == (declared, "")
 
 
 def test_the_text_is_yaml_with_comments_above_their_keys() -> None:

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def write_tiff(path: Path, pixels: NDArray[Any], names: tuple[str, ...] = ()) -> None:
-    """Write `(C, H, W)` as a GeoTIFF."""
+def write_tiff(
+    path: Path, pixels: NDArray[Any], names: tuple[str, ...] = (), nodata: int | None = None, west: float = 0
+) -> None:
+    """Write `(C, H, W)` as a GeoTIFF, which may declare a value that means no data; `west` is its western edge."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = pixels.shape
-    place = {"crs": "EPSG:32750", "transform": rasterio.Affine(10, 0, 0, 0, -10, 0)}
+    place = {"crs": "EPSG:32750", "transform": rasterio.Affine(10, 0, west, 0, -10, 0)}
     with rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=pixels.dtype, **place
+        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=pixels.dtype, nodata=nodata, **place
     ) as file:
         file.write(pixels)
         for index, name in enumerate(names, start=1):

@@ -13,7 +13,10 @@ import rasterio
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from seg_scse.config.schema import DataConfig
 from seg_scse.data.files.decoding import decoding
+from seg_scse.data.files.pictures import open_picture
+from seg_scse.data.samples import Sample
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -22,6 +25,12 @@ FOUR = RANDOM.integers(0, 60000, (40, 60, 4), dtype=np.uint16)
 FLOATS = RANDOM.normal(size=(40, 60, 2)).astype(np.float32)
 VOXELS = RANDOM.integers(-900, 3000, (20, 24, 7), dtype=np.int16)
 TURNED = np.array([[0, -2.0, 0, 5], [3, 0, 0, -7], [0, 0, -4, 9], [0, 0, 0, 1]])  # axes swapped and reversed
+
+
+def read_picture(sample: Sample, config: DataConfig) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Read the whole image of a sample: pixels `(H, W, C)`, where it has data (None: everywhere), and facts."""
+    with open_picture(sample, config) as picture:
+        return *picture.read(slice(None), slice(None)), picture.facts
 
 
 def save_pillow(path: Path, pixels: np.ndarray = COLOURS, mode: str | None = None, **options: Any) -> Path:

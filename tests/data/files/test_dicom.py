@@ -8,12 +8,12 @@ from pydicom.pixels import apply_modality_lut, pixel_array
 from pydicom.uid import JPEGLosslessSV1
 
 from seg_scse.data.files import dicom
-from seg_scse.data.files.pictures import file_sample, read_picture
+from seg_scse.data.files.pictures import file_sample
 from seg_scse.data.files.raster import Place
 from seg_scse.data.files.reading import read_place, read_raster
 from seg_scse.errors import DataError
 
-from .drawn_files import COLOURS, VOXELS, save_dicom
+from .drawn_files import COLOURS, VOXELS, read_picture, save_dicom
 from .test_reading import GRAY
 
 LIMIT = 10**6

@@ -10,10 +10,21 @@ import rasterio
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.files import pictures
 from seg_scse.data.files.decoding import decoding
-from seg_scse.data.files.pictures import Picture, file_sample, open_picture, read_picture
+from seg_scse.data.files.pictures import Picture, file_sample, open_picture
 from seg_scse.errors import DataError
 
-from .drawn_files import COLOURS, FLOATS, FOUR, TILED, VOXELS, save_array, save_pillow, save_raster, save_volume
+from .drawn_files import (
+    COLOURS,
+    FLOATS,
+    FOUR,
+    TILED,
+    VOXELS,
+    read_picture,
+    save_array,
+    save_pillow,
+    save_raster,
+    save_volume,
+)
 
 RGB = DataConfig()
 NAMES = ("red", "green", "blue", "nir")

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.files.pictures import file_sample, read_picture
+from seg_scse.data.files.pictures import file_sample
 from seg_scse.data.files.reading import read_raster
 from seg_scse.errors import DataError
 
+from .drawn_files import read_picture
 from .test_reading import GRAY, PIXELS, RGB, encoded, oriented, read_image, saved
 
 

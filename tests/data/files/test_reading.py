@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from seg_scse.config.schema import DataConfig
-from seg_scse.data.files.pictures import file_sample, read_picture
+from seg_scse.data.files.pictures import file_sample
 from seg_scse.data.files.reading import read_place, read_raster, same_channels
 from seg_scse.data.names import shown
 from seg_scse.errors import DataError
+
+from .drawn_files import read_picture
 
 RGB = DataConfig()
 GRAY = DataConfig(channels="gray")

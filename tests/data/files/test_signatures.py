@@ -1,13 +1,14 @@
 import gzip
+import os
 from pathlib import Path, PurePath
 
 import pytest
 
 from seg_scse.data.files.reading import read_raster
-from seg_scse.data.files.signatures import HEAD, file_format, is_image, stem_of
+from seg_scse.data.files.signatures import HEAD, file_format, holds_image, is_image, stem_of
 from seg_scse.errors import DataError
 
-from .drawn_files import DRAWN
+from .drawn_files import DRAWN, save_dicom
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,9 @@ def test_formats_are_told_from_their_first_bytes(tmp_path, kind):
         ("a.nii", "a"),
         ("im0001.ah.ppm", "im0001.ah"),
         ("a", "a"),
+        ("IM0006", "IM0006"),
+        ("1.2.840.113619.2.5", "1.2.840.113619.2.5"),
+        ("a.geojson", "a"),
     ],
 )
 def test_a_stem_is_the_name_less_one_extension(name, stem):
@@ -63,3 +67,38 @@ def test_a_stem_is_the_name_less_one_extension(name, stem):
 def test_images_are_told_by_name():
     assert all(is_image(PurePath(name)) for name in ("a.PNG", "b.tif", "c.nii.gz", "d.NII.GZ", "e.dcm", "f.npy"))
     assert not any(is_image(PurePath(name)) for name in ("a.txt", "b.gz", "c.tar.gz", "d", "e.json", "nii.gz"))
+
+
+@pytest.mark.parametrize("name", ["IM0006", "1.2.840.113619.2.5", "scan.ima"])
+def test_dicom_files_are_told_by_their_first_bytes_under_any_name(tmp_path, name):
+    assert holds_image(save_dicom(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("LICENSE", b"BMI and P1 are words that begin like images"),
+        ("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(200)),
+        ("dataset.json", b"{}"),
+        ("empty", b""),
+        ("a.tif.ovr", b"II*\0" + bytes(200)),
+        ("a.png.bak", b"\x89PNG\r\n\x1a\n"),
+        ("DICOMDIR", bytes(128) + b"DICM\x02\0\x02\0UI\x14\x001.2.840.10008.1.3.10"),
+        ("volume", b"\x5c\x01\0\0" + bytes(340) + b"n+1\0"),
+    ],
+)
+def test_files_that_are_no_images_are_not_taken_for_some(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert not holds_image(path)
+
+
+def test_a_file_without_extension_is_told_by_its_first_bytes(tmp_path):
+    (tmp_path / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert holds_image(tmp_path / "scan")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert not any(holds_image(tmp_path / name) for name in ("pipe", "link"))

@@ -131,7 +131,7 @@ def test_slices_in_a_row_decode_the_volume_once(tmp_path, monkeypatch):
 def test_few_volumes_are_kept(tmp_path):
     for number in range(8):
         read_raster(save_volume(tmp_path / f"{number}.nii"), LIMIT, 0)
-    assert len(volumes._recent._kept) <= 4
+    assert len(volumes._recent) <= 4
 
 
 def test_a_volume_that_cannot_be_decoded_does_not_block_the_next(tmp_path):

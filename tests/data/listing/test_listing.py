@@ -7,6 +7,7 @@ from seg_scse.data.listing.listing import Listing, list_samples
 from seg_scse.data.listing.manifest import build_manifest
 from seg_scse.errors import ConfigError, DataError
 
+from ..files.drawn_files import save_dicom
 from .trees import pairs, touch
 
 
@@ -41,7 +42,7 @@ def test_patterns_choose_the_files_and_others_are_noted(tmp_path):
     touch(tmp_path, "all/Image_01L.jpg", "all/Image_01L_1stHO.png", "all/Image_01L_2ndHO.png")
     found = listed(tmp_path, images="all", masks="all", image_pattern=r"(Image_\w{3})", mask_suffix="_1stHO")
     assert names(found) == {"Image_01L": ["Image_01L.jpg", "Image_01L_1stHO.png"]}
-    assert found.notes == [f"1 other files in {tmp_path / 'all'} are not read: Image_01L_2ndHO.png"]
+    assert found.notes == [f"1 other file in {tmp_path / 'all'} is not read: Image_01L_2ndHO.png"]
 
 
 def test_a_pattern_that_fits_nothing_is_named(tmp_path):
@@ -75,6 +76,16 @@ def test_one_folder_per_scene_with_a_file_per_band(tmp_path):
     found = listed(tmp_path, bands=["red", "nir"], image_suffix="/{band}")
     assert names(found) == {"s1": ["red.tif", "nir.tif", "s1.png"]}
     assert "preview.png" in found.notes[0]
+
+
+def test_dicom_files_without_extension_are_images_by_their_whole_name(tmp_path):
+    uid = "1.2.840.113619.2.5"
+    touch(tmp_path, "images/LICENSE", "masks/IM0006.png", f"masks/{uid}.png")
+    save_dicom(tmp_path / "images/IM0006")
+    save_dicom(tmp_path / "images" / uid)
+    found = listed(tmp_path, channels="gray")
+    assert names(found) == {"IM0006": ["IM0006", "IM0006.png"], uid: [uid, f"{uid}.png"]}
+    assert found.notes == [f"1 other file in {tmp_path / 'images'} is not read: LICENSE"]
 
 
 def test_a_missing_band_is_named(tmp_path):
@@ -166,9 +177,9 @@ def test_images_and_annotations_without_each_other_are_named(tmp_path):
     coco(tmp_path, "a.jpg", "gone.jpg")
     found = listed(tmp_path, **POLYGONS)
     assert [sample.id for sample in found.samples] == ["a"]
-    assert "1 images of" in found.problems[0]
+    assert "1 image is in" in found.problems[0]
     assert "coco.json: new. List them there" in found.problems[0]
-    assert "coco.json have no file in" in found.problems[1]
+    assert "coco.json without a file in" in found.problems[1]
     assert ": gone.jpg. Add them" in found.problems[1]
     assert listed(tmp_path, **POLYGONS, exclude={"new": "later", "gone": "lost"}).problems == []
 
@@ -184,8 +195,8 @@ def test_an_excluded_image_takes_its_annotation_with_it(tmp_path):
 def test_an_annotation_that_means_two_images_is_refused(tmp_path):
     touch(tmp_path, "images/x/a.jpg", "images/y/a.jpg")
     coco(tmp_path, "a.jpg")
-    assert "1 names of" in listed(tmp_path, **POLYGONS).problems[0]
-    assert "mean more than one image: a.jpg" in listed(tmp_path, **POLYGONS).problems[0]
+    assert "1 name means" in listed(tmp_path, **POLYGONS).problems[0]
+    assert "coco.json: a.jpg" in listed(tmp_path, **POLYGONS).problems[0]
 
 
 def test_annotation_files_of_split_folders(tmp_path):

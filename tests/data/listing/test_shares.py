@@ -1,9 +1,15 @@
 import random
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import yaml
 
+from seg_scse.config.schema import SplitConfig
 from seg_scse.data.listing.shares import largest_remainder, random_split, stratified_split
+from seg_scse.data.listing.splits import divide
+from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
 FROZEN_TEST_IDS = ["id0", "id8", "id16", "id18", "id23", "id28", "id34"]
@@ -92,3 +98,43 @@ def test_a_share_of_zero_gets_nothing():
 def test_too_few_groups_are_refused():
     with pytest.raises(DataError, match=r"2 independent samples .* leave .*test empty"):
         stratified_split(images(2, 1), SHARES, 41)
+
+
+def proposed(divide, units, shares):
+    """The parts that the first line of a refusal gives, and its text."""
+    with pytest.raises(DataError) as caught:
+        divide(units, shares, 41)
+    text = str(caught.value)
+    line = re.search(r"write `data\.split: (\{[^}]*\})`", text)[1]
+    found = SplitConfig.model_validate(yaml.safe_load(line))
+    return Counter(divide(units, {part: getattr(found, part) for part in shares}, 41).values()), text
+
+
+@pytest.mark.parametrize("divide", [random_split, stratified_split])
+@pytest.mark.parametrize(
+    ("count", "shares", "parts"),
+    [
+        (3, SHARES, {"train": 1, "val": 1, "test": 1}),
+        (4, SHARES, {"train": 2, "val": 1, "test": 1}),
+        (2, SHARES, {"train": 1, "val": 1}),
+        (3, {"train": 0.85, "val": 0.15}, {"train": 2, "val": 1}),
+        (5, {"train": 0.98, "val": 0.01, "test": 0.01}, {"train": 3, "val": 1, "test": 1}),
+    ],
+)
+def test_the_shares_that_a_refusal_proposes_work(divide, count, shares, parts):
+    assert proposed(divide, {f"id{k}": [frozenset({0, 1})] for k in range(count)}, shares)[0] == parts
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_the_cross_validation_that_a_refusal_proposes_works(count):
+    _, text = proposed(random_split, {f"id{k}": [] for k in range(count)}, SHARES)
+    line = re.search(r"cross-validate: `data\.split: (\{[^}]*\})`", text)[1]
+    samples = [Sample(f"id{k}", Path("i"), (Path("m"),), None, f"id{k}") for k in range(count)]
+    for fold in range(count):
+        config = SplitConfig.model_validate(yaml.safe_load(line) | {"fold": fold})
+        assert {sample.split for sample in divide(samples, config)[0]} == {"train", "val", "test"}
+
+
+def test_one_sample_cannot_be_divided():
+    with pytest.raises(DataError, match=r"1 independent sample \(or groups\) divided .* leave .* empty\. Add data\.$"):
+        random_split(["a"], {"train": 0.5, "val": 0.5}, 41)

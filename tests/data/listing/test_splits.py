@@ -161,7 +161,7 @@ def test_folds_divide_a_ready_made_split_anew_and_say_so():
 
 
 def test_more_folds_than_groups_are_refused():
-    with pytest.raises(DataError, match=r"data\.split\.folds=5, but there are only 3 independent samples"):
+    with pytest.raises(DataError, match=r"data\.split\.folds=5, but only 3 independent samples"):
         divide(samples(3), SplitConfig(folds=5, fold=0))
 
 

@@ -66,9 +66,7 @@ def test_one_file_for_all_images_may_have_nothing_on_one(tmp_path):
     far = Place(UTM.crs, (10.0, 0.0, 600_000.0, 0.0, -10.0, 5_000_000.0), (10.0, 10.0), "m")
     path = geojson(tmp_path / "all.geojson", polygon(BOX), **OLD_CRS)
     assert not map_mask(path, place=far, data={"masks": "all.geojson"}).any()
-    with pytest.raises(
-        DataError, match=r"none of its 1 features lies on image\.png: are longitude and latitude swapped"
-    ):
+    with pytest.raises(DataError, match=r"none of its features lies on image\.png: are longitude and latitude swapped"):
         map_mask(path, place=far)
 
 
@@ -79,8 +77,12 @@ def test_a_property_names_the_class(tmp_path):
     assert map_mask(path, classes=classes, field="code", labels={"2": 1}).max() == 1
     with pytest.raises(DataError, match=r"which of the 3 classes is a feature\? .*data\.mask\.field; .* code, kind\."):
         map_mask(path, classes=classes)
-    with pytest.raises(DataError, match=r"1 features have no property sort with a text or number: features\[0\]\."):
+    with pytest.raises(
+        DataError, match=r"1 feature without a property sort .* features\[0\]\. The features have code, kind: "
+    ):
         map_mask(path, classes=classes, field="sort")
+    with pytest.raises(DataError, match=r"The features have kind, code: correct data\.mask\.field"):
+        map_mask(path, classes=classes, field="Kin")
     with pytest.raises(DataError, match=r"undeclared class 2; .*`data\.mask\.labels: \{'2': 1\}`"):
         map_mask(path, classes=classes, field="code")
 

@@ -66,7 +66,7 @@ def test_a_name_that_no_class_has_is_refused_with_the_line_to_write():
         class_indices({"tree": 4, "van's": 2, "lorry": 1}, ["van's"], Path("m.json"), config())
     text = str(caught.value)
     assert (
-        "m.json: undeclared class van's; the file holds lorry (1 objects), tree (4 objects), van's (2 objects)" in text
+        "m.json: undeclared class van's; the file holds lorry (1 object), tree (4 objects), van's (2 objects)" in text
     )
     assert "put `data.mask.labels: {'lorry': 1, 'tree': 2, 'van''s': 3}` into the configuration" in text
 
@@ -78,3 +78,13 @@ def test_more_names_than_classes_are_left_to_the_user():
 
 def test_a_name_that_the_image_does_not_use_is_not_its_problem():
     assert class_indices({"car": 1, "cow": 1}, ["car"], Path("m.json"), config()) == {"car": 1}
+
+
+def test_a_name_that_is_nearly_a_class_is_told_the_class():
+    with pytest.raises(DataError) as caught:
+        class_indices({"Cars": 4, "tree": 2, "its": 1, "no": 1, "bird": 1}, ["Cars"], Path("m.json"), config())
+    assert "The nearest to Cars that is declared is car. " in str(caught.value)
+    with pytest.raises(DataError, match=r"`data\.mask\.labels: \{'Cars': 1, 'tree': 2\}`"):
+        class_indices({"Cars": 4, "tree": 2}, ["Cars"], Path("m.json"), config())
+    with pytest.raises(DataError, match=r"nearest to Baun that is declared is Baum\. .*\{'Baum': 3, 'Baun': 3\}`"):
+        class_indices({"Baun": 1, "Baum": 5}, ["Baun"], Path("m.json"), config(labels={"Baum": 3}))

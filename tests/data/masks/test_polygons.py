@@ -26,7 +26,7 @@ def test_categories_are_classes_by_name_or_by_labels(tmp_path):
 
 def test_overlapping_classes_are_refused_or_taken_in_the_order_of_classes(tmp_path):
     path = coco(tmp_path / "c.json", [SQUARE], [[2, 2, 4, 2, 4, 4, 2, 4]])
-    with pytest.raises(DataError, match=r"c\.json \(image\): 1 pixels are in two classes: 1 in car and tree"):
+    with pytest.raises(DataError, match=r"c\.json \(image\): 1 pixel is in two classes: 1 in car and tree"):
         coco_mask(path)
     assert coco_mask(path, overlap="last")[2].tolist() == [0, 1, 2, 2, 0]
     swapped = coco_mask(path, overlap="last", labels={"car": 2, "tree": 1})

@@ -67,7 +67,7 @@ def test_one_file_for_each_class_is_put_together(tmp_path):
     paths = class_files(tmp_path)
     options = {"classes": CLASSES, "encoding": "files", "data": {"masks": "{class}"}}
     assert mask_of(paths, **options, overlap="last").tolist() == [[1, 2, 0], [2, 0, 0]]
-    with pytest.raises(DataError, match=r"b\.png, .*c\.png: 1 pixels are in two classes: 1 in b and c\. Put `data\.m"):
+    with pytest.raises(DataError, match=r"b\.png, .*c\.png: 1 pixel is in two classes: 1 in b and c\. Put `data\.m"):
         mask_of(paths, **options)
     options["data"] = {"masks": "{class}", "task": "multilabel"}
     assert mask_of(paths, **options).tolist() == [[1, 2, 0], [3, 0, 0]]
@@ -78,7 +78,7 @@ def test_one_band_for_each_class_is_put_together(tmp_path):
     path = geotiff(tmp_path / "m.tif", bands)
     options = {"classes": CLASSES, "encoding": "bands"}
     assert mask_of(path, **options, overlap="last").tolist() == [[1, 2, 0], [2, 0, 0]]
-    with pytest.raises(DataError, match=r"m\.tif: 1 pixels are in two classes: 1 in b and c"):
+    with pytest.raises(DataError, match=r"m\.tif: 1 pixel is in two classes: 1 in b and c"):
         mask_of(path, **options)
     assert mask_of(path, **options, data={"task": "multilabel"}).tolist() == [[1, 2, 0], [3, 0, 0]]
     with pytest.raises(DataError, match=r"has 2 bands, but data\.mask\.encoding=bands needs 3: one each for x, y, z"):

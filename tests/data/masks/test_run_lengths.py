@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from seg_scse.config.masks import RunLengthColumns
 from seg_scse.data.masks.run_lengths import decode_compressed, decode_counts, decode_pairs, listed_ids
@@ -136,14 +138,14 @@ def test_a_class_that_is_not_declared_is_refused(tmp_path):
     columns = {"label": "ClassId"}
     with pytest.raises(DataError) as caught:
         mask_of(path, classes=("x", "y", "z"), label="a", encoding="rle", columns=columns)
-    assert "undeclared class 1, 2; the file holds 1 (1 objects), 2 (2 objects)" in str(caught.value)
+    assert "undeclared class 1, 2; the file holds 1 (1 object), 2 (2 objects)" in str(caught.value)
     assert "`data.mask.labels: {'1': 1, '2': 2}`" in str(caught.value)
 
 
 def test_two_classes_on_one_pixel_are_refused_or_bits(tmp_path):
     path = table(tmp_path / "t.csv", "ImageId,EncodedPixels,ClassId\na,1 2,y\na,2 2,z\n")
     mask = {"encoding": "rle", "columns": {"label": "ClassId"}}
-    with pytest.raises(DataError, match=r"t\.csv \(image\): 1 pixels are in two classes: 1 in y and z"):
+    with pytest.raises(DataError, match=r"t\.csv \(image\): 1 pixel is in two classes: 1 in y and z"):
         mask_of(path, classes=("x", "y", "z"), label="a", **mask)
     found = mask_of(path, classes=("x", "y", "z"), label="a", data={"task": "multilabel"}, **mask)
     assert found.tolist() == [[1, 2, 0], [3, 0, 0]]
@@ -166,8 +168,12 @@ def test_the_record_of_a_bad_run_is_named(tmp_path):
     [
         (
             "a,b\nx,1 1\n",
-            r"has no column ImageId, EncodedPixels; its columns are a, b\. Name them, such as `data\.mask",
+            r"no column ImageId, EncodedPixels; its columns are a, b\. .*`data\.mask\.columns: \{id: 'a', rle: 'b'\}`",
         ),
+        ("rle_mask,id\n1 1,x\n", r"put `data\.mask\.columns: \{id: 'id', rle: 'rle_mask'\}` into"),
+        ("ClassId,img,run\n1,x,1 1\n", r"put `data\.mask\.columns: \{id: 'img', rle: 'run', label: 'ClassId'\}` into"),
+        ("ImageId,Encoded Pixels\nx,1 1\n", r"columns: \{id: 'ImageId', rle: 'Encoded Pixels'\}` into"),
+        ("ImageId;EncodedPixels\nx;1 1\n", r"one of image names and one of run lengths, separated by commas\."),
         (f"{HEADER}x,1 1,2\n", r"line 2: has 3 fields, but the header 2"),
         (f"{HEADER},1 1\n", r"line 2: its ImageId is empty"),
         (f'{HEADER}x,"1 1\n', r"is no valid CSV table \(unexpected end of data\)"),
@@ -177,6 +183,15 @@ def test_the_record_of_a_bad_run_is_named(tmp_path):
 def test_a_table_that_is_none_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         listed_ids(table(tmp_path / "t.csv", text), RunLengthColumns())
+
+
+def test_a_wrong_class_column_is_looked_up_in_the_header(tmp_path):
+    path = table(tmp_path / "t.csv", "ImageId,category,EncodedPixels\nx,1,1 1\n")
+    with pytest.raises(DataError) as caught:
+        listed_ids(path, RunLengthColumns(label="ClassId"))
+    line = re.search(r"`data\.mask\.columns: (.*?)`", str(caught.value))[1]
+    assert listed_ids(path, RunLengthColumns.model_validate(yaml.safe_load(line))) == {"x": 1}
+    assert "label: 'category'" in line
 
 
 def test_an_empty_class_is_refused(tmp_path):

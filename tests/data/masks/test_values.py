@@ -87,7 +87,7 @@ def test_offset_and_ignored_values_are_in_the_values_of_the_file(tmp_path):
 
 def test_a_value_that_the_offset_takes_out_of_the_classes_is_refused(tmp_path):
     path = saved(tmp_path / "m.png", np.array([[0, 1, 2, 3]], np.uint8))
-    with pytest.raises(DataError, match=r"undeclared mask value 0; found 0 \(1 pixels\), 1 \(1 pixels\)"):
+    with pytest.raises(DataError, match=r"undeclared mask value 0; found 0 \(1 pixel\), 1 \(1 pixel\)"):
         mask_of(path, (1, 4), classes=CLASSES, offset=-1)
 
 
@@ -100,7 +100,7 @@ def test_ignore_must_be_declared_and_is_suggested(tmp_path):
 
 def test_a_label_outside_the_classes_is_refused(tmp_path):
     pixels = np.array([[0, 1, 7]], np.uint8)
-    with pytest.raises(DataError, match=r"undeclared mask value 7; .* 7 \(1 pixels\)\. .*name more data\.classes"):
+    with pytest.raises(DataError, match=r"undeclared mask value 7; .* 7 \(1 pixel\)\. .*name more data\.classes"):
         mask_of(saved(tmp_path / "m.png", pixels), shape=(1, 3))
 
 
@@ -245,7 +245,7 @@ def test_an_undeclared_colour_is_refused_with_the_line_to_write(tmp_path):
     with pytest.raises(DataError) as caught:
         mask_of(path, classes=CLASSES, encoding="colours", colours={"#000000": 0, "#ff0000": 1})
     text = str(caught.value)
-    assert "m.png: undeclared colour #00ff00; found #000000 (4 pixels), #00ff00 (1 pixels), #ff0000 (1 pixels)" in text
+    assert "m.png: undeclared colour #00ff00; found #000000 (4 pixels), #00ff00 (1 pixel), #ff0000 (1 pixel)" in text
     line = "{encoding: colours, colours: {'#000000': 0, '#ff0000': 1, '#00ff00': 2}}"
     assert f"put `data.mask: {line}` into the configuration" in text
 
@@ -256,12 +256,27 @@ def test_more_colours_than_classes_are_left_to_the_user(tmp_path):
         mask_of(path, encoding="colours", colours={"#000000": 0, "#0000ff": 1})
 
 
-def test_a_colour_near_a_declared_one_is_a_lossy_mask(tmp_path):
-    pixels = rgb(INDICES)
-    pixels[0, 1, 2] = 3
-    path = saved(tmp_path / "m.png", pixels)
-    with pytest.raises(DataError, match=r"lossy mask: .* such as #ff0003 near #ff0000\. Get .* lossless format"):
-        mask_of(path, classes=CLASSES, encoding="colours", colours=RED_GREEN)
+def test_many_colours_on_few_pixels_are_a_lossy_mask(tmp_path):
+    truth = Image.fromarray(rgb(np.repeat(np.repeat(INDICES, 64, 0), 64, 1)))
+    truth.resize((90, 60), Image.Resampling.BICUBIC).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=r"lossy mask: .* such as #\w{6} near #\w{6}\. Get .* lossless format"):
+        mask_of(tmp_path / "m.png", (60, 90), classes=CLASSES, encoding="colours", colours=RED_GREEN)
+
+
+def test_a_mistyped_colour_of_a_clean_file_is_no_lossy_mask(tmp_path):
+    path = saved(tmp_path / "m.png", rgb(INDICES))
+    with pytest.raises(DataError) as caught:
+        mask_of(path, classes=CLASSES, encoding="colours", colours={"#000000": 0, "#fe0000": 1, "#00ff00": 2})
+    assert "lossy" not in str(caught.value)
+    line = "{encoding: colours, colours: {'#000000': 0, '#ff0000': 1, '#00ff00': 2}}"
+    assert f"#ff0000 is close to the declared #fe0000. If that is right, put `data.mask: {line}`" in str(caught.value)
+
+
+def test_many_forgotten_colours_are_no_lossy_mask(tmp_path):
+    colours = np.array([[0, 0, 0], [9, 9, 9], *([25 * k, 255 - 25 * k, 128] for k in range(10))], np.uint8)
+    path = saved(tmp_path / "m.png", colours[np.array([*range(12), *[0] * 60])][None])
+    with pytest.raises(DataError, match=r"undeclared colour .* If that is right, declare each colour"):
+        mask_of(path, (1, 72), encoding="colours", colours={"#000000": 0})
 
 
 def test_colours_of_a_jpeg_are_a_lossy_mask(tmp_path):

@@ -138,6 +138,61 @@ def test_wrong_cards_are_refused(tmp_path, fields, reason):
         load_card(write_card(tmp_path, **fields))
 
 
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "/etc/*", "a/../../b", "C:/x", "~/x", "..\\\\x", "\\\\x"])
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("marker", lambda path: {"marker": path}),
+        ("also.0", lambda path: {"also": [path]}),
+        ("made", lambda path: {"made": path, "steps": ["Do it."]}),
+        ("split.lists.train", lambda path: {"split": {"lists": {"train": path}}}),
+        ("split.root_lists.val", lambda path: {"split": {"root_lists": {"val": path}}}),
+        ("split.table", lambda path: {"split": {"table": path}}),
+        ("archives.0.folder", lambda path: {"archives": [{"file": "x.zip", "folder": path}]}),
+        ("archives.0.nested.0", lambda path: {"archives": [{"file": "x.zip", "nested": [path]}]}),
+        ("data.images", lambda path: {"data": {"images": path}}),
+        ("data.masks", lambda path: {"data": {"masks": path}}),
+        ("data.split.file", lambda path: {"data": {"split": {"file": path}}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_paths_that_lead_out_of_their_folder_are_refused(tmp_path, field, fields, path):
+    with pytest.raises(DataError, match=rf"card\.yaml: not a valid card: .*{field}: .* leads out of the folder"):
+        load_card(write_card(tmp_path, **fields(path)))
+
+
+def test_names_with_two_dots_in_them_stay_inside(tmp_path):
+    card = load_card(write_card(tmp_path, marker="a..b/*.png", archives=[{"file": "x.zip", "folder": "v1..2/x"}]))
+    assert card.marker == "a..b/*.png"
+
+
+@pytest.mark.parametrize(
+    ("licence", "brief"),
+    [
+        ("CC0 1.0", "CC0 1.0"),
+        ("unclear: none that could be confirmed", "unclear: none that could be confirmed"),
+        ("CC BY 4.0 (as commonly stated; not confirmed)", "unconfirmed: CC BY 4.0"),
+        ("said to be CC BY 4.0 (unconfirmed); contains other data", "unconfirmed: CC BY 4.0"),
+    ],
+)
+def test_a_doubt_about_the_licence_comes_first(tmp_path, licence, brief):
+    assert load_card(write_card(tmp_path, licence=licence)).licence_brief == brief
+
+
+@pytest.mark.parametrize(
+    ("fields", "access"),
+    [
+        ({"generator": "synthetic_cells"}, "drawn"),
+        ({"archives": [{"file": "x.zip", "url": "https://x/x.zip"}]}, "download"),
+        ({"archives": [{"file": "x.zip", "url": "https://x/x.zip"}], "steps": ["Cut."]}, "download, then by hand"),
+        ({"archives": [{"file": "x.zip"}], "registration": "Sign."}, "by hand (register)"),
+        ({"steps": ["Ask."]}, "by hand"),
+    ],
+)
+def test_access_says_what_is_to_be_done_by_hand(tmp_path, fields, access):
+    assert load_card(write_card(tmp_path, **fields)).access == access
+
+
 def test_cards_hold_plain_values_only(tmp_path):
     (tmp_path / "card.yaml").write_text("title: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match="tag"):

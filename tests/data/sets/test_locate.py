@@ -1,3 +1,4 @@
+import hashlib
 import zipfile
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def test_archives_are_unpacked_and_another_release_is_noted(tmp_path, given):
     where = root if given == "folder" else root / "x.zip"
     manifest = build_manifest(DataConfig(card=card, root=str(where)))
     assert len(manifest.samples) == 2
-    assert f"x.zip differs from the release that card {card} was checked with" in manifest.notes
+    hashes = f"SHA-256 expected {'0' * 64}, actual {hashlib.sha256((root / 'x.zip').read_bytes()).hexdigest()}"
+    assert f"x.zip differs from the release that card {card} was checked with: {hashes}" in manifest.notes
     wrong = write_card(tmp_path, archives=facts, data=data, marker="elsewhere")
     with pytest.raises(DataError, match=r"x\.zip: holds no elsewhere, so it is not T"):
         build_manifest(DataConfig(card=wrong, root=str(where)))
