@@ -156,7 +156,7 @@ def test_it_is_scored_again_with_another_policy(finished: Path, tmp_path: Path, 
 def test_what_cannot_start_leaves_no_folder(command: list[str], tmp_path: Path, refused: Refused) -> None:
     folder = tmp_path / "run"
     message = refused([*command, "--out", str(folder), "data.split.folds=20"], 3)
-    assert "data.split.folds=20, but there are only 12 independent samples" in message
+    assert "data.split.folds=20, but only 12 independent samples (or groups): ask for fewer folds" in message
     assert not folder.exists()
     assert "a cross-validation is scored on its test folds" in refused(
         [*command, "--out", str(folder), "--evaluate", "val"], 2

@@ -15,7 +15,7 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_is_a_valid_configuration(example):
-    DataConfig.model_validate(yaml.safe_load(example)["data"])
+    assert DataConfig.model_validate(yaml.safe_load(example)["data"]).mask
 
 
 def test_each_encoding_has_an_example():
