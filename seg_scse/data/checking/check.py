@@ -22,6 +22,7 @@ from seg_scse.data.listing.manifest import divide_listing
 from seg_scse.data.listing.splits import count_splits
 from seg_scse.data.measuring import measure
 from seg_scse.data.samples import Sample
+from seg_scse.data.scaling import declared_range
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import ConfigError, DataError
 
@@ -123,10 +124,11 @@ def check_data(
         all findings and numbers; problems of the data are among the findings, not raised.
 
     Raises:
-        ConfigError: unknown card, or a pattern that is no regular expression.
+        ConfigError: unknown card, a pattern that is no regular expression, or a scale that does not fit the bands.
         WriteError: the cache cannot be written.
     """
     resolved = resolve_card(config)
+    declared_range(resolved)
     listing = list_samples(resolved)
     measured = measure(listing.samples, resolved, progress)
     failed = [(s, text) for s, text in zip(listing.samples, measured, strict=True) if isinstance(text, str)]

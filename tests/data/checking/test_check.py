@@ -112,6 +112,11 @@ def test_a_wrong_expression_is_a_wrong_configuration(tmp_path: Path) -> None:
         check(draw_pictures(tmp_path, 4), split={"group": "("})
 
 
+def test_a_scale_for_another_number_of_bands_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="low has 2 numbers and high 2, but there are 3 bands: red, green, blue"):
+        check(draw_pictures(tmp_path, 4), scale={"method": "range", "low": [0, 0], "high": [255, 255]})
+
+
 def test_stratified_splits_are_divided_by_what_the_masks_hold(tmp_path: Path) -> None:
     root = draw_pictures(tmp_path, 40)
     for index in range(32):
