@@ -185,7 +185,7 @@ class Study:
         """Average the gates over training images, as they are seen in prediction."""
         with probe.averaged(self.predictor.model) as means:
             for index in self.mean_indices():
-                self.predictor.probabilities(np.asarray(self.data.store.image(index)))
+                self.predictor.probabilities(self.data.store.image(index))
         return means()
 
     def mean_indices(self) -> list[int]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from seg_scse.config.schema import IGNORE_INDEX, DataConfig, MaskConfig
+from seg_scse.config.schema import IGNORE_INDEX, MaskConfig
 from seg_scse.data.checking.grouping import group_hint
-from seg_scse.data.checking.inspection import Seen, look
+from seg_scse.data.checking.inspection import Seen
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 
@@ -20,29 +20,6 @@ Reasons = dict[str, str]
 _HOUNSFIELD = -500  # air is -1000; no other unit of a scanner goes that far below 0
 _FOUR = ("red", "green", "blue", "nir")
 _PICTURES = {"palette", "gray", "colour"}
-
-
-def suggest(
-    samples: Sequence[Sample], config: DataConfig, progress: bool | None = None
-) -> tuple[dict[str, Any], Reasons]:
-    """Look at data and propose what a `data` section should say about it.
-
-    Args:
-        samples: the samples.
-        config: where they are and, for masks that are not pixels, how they are encoded.
-        progress: draw a progress bar; None: where stderr is a terminal.
-
-    Returns:
-        keys of the `data` section (`mask`, `classes`, and of `channels`, `bands`, `alpha`, `scale` what is needed),
-        and the reasons by dotted key, such as `data.mask`.
-
-    Raises:
-        DataError: the masks allow no proposal.
-    """
-    seen = look(samples, config, progress)
-    images, reasons = propose_images(seen)
-    mask, more = propose_mask(seen)
-    return images | mask, reasons | more
 
 
 def propose_images(seen: Seen) -> tuple[dict[str, Any], Reasons]:

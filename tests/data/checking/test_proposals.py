@@ -6,9 +6,7 @@ from PIL import Image
 
 from seg_scse.config.schema import DataConfig
 from seg_scse.data.checking.inspection import Seen
-from seg_scse.data.checking.layout import folder_config
-from seg_scse.data.checking.proposals import group_comment, guess_mask, propose_images, propose_mask, suggest
-from seg_scse.data.listing.listing import list_samples
+from seg_scse.data.checking.proposals import group_comment, guess_mask, propose_images, propose_mask
 from seg_scse.data.masks.reading import read_mask
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
@@ -206,15 +204,6 @@ def test_hounsfield_units_get_their_range_and_other_scans_their_own_percentiles(
     scans = draw_volumes(tmp_path / "mr", 0, 900)
     chosen, _ = propose_images(inspect_folders(scans / "images", scans / "masks"))
     assert chosen["scale"] == {"method": "percentile", "per": "file"}
-
-
-def test_a_suggestion_is_a_configuration_that_the_schema_accepts(tmp_path: Path) -> None:
-    root = draw_bands(tmp_path, "uint16", 5, 4000)
-    config = folder_config(root / "images", root / "masks")[0]
-    chosen, reasons = suggest(list_samples(config).samples, config)
-    data = DataConfig.model_validate(config.model_dump(include={"images", "masks"}) | chosen)
-    assert (data.mask.encoding, data.scale.method, len(data.band_names)) == ("binary", "percentile", 5)
-    assert reasons.keys() == {"data.mask", "data.classes", "data.bands", "data.scale"}
 
 
 def test_series_are_only_hinted_at() -> None:
