@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seg_scse.attention.gates import SCSE
+    from seg_scse.hub import from_pretrained, save_pretrained
     from seg_scse.models.attach import attach_attention
     from seg_scse.models.build import build_model
 
@@ -14,12 +15,14 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-__all__ = ["SCSE", "__version__", "attach_attention", "build_model"]
+__all__ = ["SCSE", "__version__", "attach_attention", "build_model", "from_pretrained", "save_pretrained"]
 
 _HOMES = {
     "SCSE": "seg_scse.attention.gates",
     "attach_attention": "seg_scse.models.attach",
     "build_model": "seg_scse.models.build",
+    "from_pretrained": "seg_scse.hub",
+    "save_pretrained": "seg_scse.hub",
 }
 
 

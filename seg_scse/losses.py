@@ -1,7 +1,8 @@
 """Losses for label maps: a weighted sum of terms, computed in float32 over the pixels that are not ignored.
 
 Three families, one input: pixel losses (ce, focal) average over pixels; region losses (dice, jaccard, tversky) share
-one set of soft counts; lovasz sorts the errors. docs/losses.md gives the formulas.
+one set of soft counts; lovasz sorts the errors. Of a multilabel task each label is a question of its own, present or
+not, and one label gives the numbers of two classes. docs/losses.md gives the formulas.
 """
 
 from functools import cached_property
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seg_scse.config.masks import Task
 from seg_scse.config.schema import IGNORE_INDEX, LossConfig
 from seg_scse.errors import ConfigError
 
@@ -29,11 +31,12 @@ class SegmentationLoss(nn.Module):
 
     pixel_weights: Tensor
 
-    def __init__(self, config: LossConfig, num_classes: int) -> None:
+    def __init__(self, config: LossConfig, num_classes: int, task: Task = "multiclass") -> None:
         super().__init__()
         self.config = config
         self.num_classes = num_classes
-        # Pixel value -> weight. Whatever is not a class, so IGNORE_INDEX too, weighs 0.
+        self.multilabel = task == "multilabel"
+        # Class -> weight. Whatever is not a class, so IGNORE_INDEX too, weighs 0.
         table = torch.zeros(IGNORE_INDEX + 1)
         table[:num_classes] = torch.tensor(config.class_weights or (1.0,) * num_classes)
         self.register_buffer("pixel_weights", table, persistent=False)
@@ -42,9 +45,11 @@ class SegmentationLoss(nn.Module):
         """Compute the loss of one batch.
 
         Args:
-            logits: any float dtype, (N, 1, H, W) for two classes (sigmoid), else (N, K, H, W) (softmax); finite.
-            target: uint8 or int64 (N, H, W), class indices 0 .. K - 1, or 255 for pixels that count nowhere. Values
-                are checked where masks are read, not here: a check would make the host wait for the GPU.
+            logits: any float dtype, (N, 1, H, W) for two classes (sigmoid), else (N, K, H, W) (softmax), or of a
+                multilabel task (N, K - 1, H, W) (a sigmoid each); finite.
+            target: uint8 or int64 (N, H, W), class indices 0 .. K - 1, of a multilabel task bit k - 1 where class k
+                is, or 255 for pixels that count nowhere. Values are checked where masks are read, not here: a check
+                would make the host wait for the GPU.
 
         Returns:
             The total, a differentiable scalar >= 0, and each unweighted term by name, a detached scalar >= 0. A batch
@@ -56,7 +61,7 @@ class SegmentationLoss(nn.Module):
         self._check(logits, target)
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            batch = _Batch(logits, target.long(), self.num_classes)
+            batch = (_LabelBatch if self.multilabel else _Batch)(logits, target.long(), self.num_classes)
             terms = {name: self._term(name, batch) for name in self.config.terms}
             total = torch.stack([weight * terms[name] for name, weight in self.config.terms.items()]).sum()
         return total, {name: term.detach() for name, term in terms.items()}
@@ -76,17 +81,17 @@ class SegmentationLoss(nn.Module):
             case "tversky":
                 return _tversky_loss(batch.soft_counts, config.tversky_alpha, config.tversky_beta)
             case "lovasz":
-                return _lovasz_hinge(batch) if batch.binary else _lovasz_softmax(batch)
+                return _lovasz_hinge(batch) if batch.sigmoid else _lovasz_softmax(batch)
         raise ConfigError(f"loss.terms: unknown term {name!r}. Choose from ce, dice, jaccard, focal, tversky, lovasz.")
 
     def _pixel_mean(self, losses: Tensor, batch: "_Batch") -> Tensor:
-        """Mean of (N, H, W) losses, weighted by the class of each pixel; ignored pixels weigh 0."""
-        weights = self.pixel_weights.to(losses.dtype)[batch.target]
+        """Mean of `cross_entropy`'s losses, weighted by the class of each pixel; ignored pixels weigh 0."""
+        weights = self.pixel_weights.to(losses.dtype)[batch.answers]
         return _ratio((weights * losses).sum(), weights.sum())
 
     def _check(self, logits: Tensor, target: Tensor) -> None:
         """Raise where broadcasting would hide a mistake."""
-        channels = 1 if self.num_classes == 2 else self.num_classes
+        channels = self.num_classes - 1 if self.multilabel or self.num_classes == 2 else self.num_classes
         expected = (target.shape[0], channels, *target.shape[1:])
         if target.ndim != 3 or tuple(logits.shape) != expected:
             raise ValueError(
@@ -95,12 +100,13 @@ class SegmentationLoss(nn.Module):
             )
 
 
-def build_loss(config: LossConfig, num_classes: int) -> SegmentationLoss:
+def build_loss(config: LossConfig, num_classes: int, task: Task = "multiclass") -> SegmentationLoss:
     """Build the loss that `config` describes.
 
     Args:
         config: terms with their weights, and the parameters of the terms.
-        num_classes: number of classes K, background included, 2 .. 255.
+        num_classes: number of classes K, background included, 2 .. 255; 2 .. 8 of a multilabel task.
+        task: `multiclass`, one class per pixel; or `multilabel`, any number of those after the first.
 
     Raises:
         ConfigError: the class weights do not fit, or a term would be constant.
@@ -114,7 +120,7 @@ def build_loss(config: LossConfig, num_classes: int) -> SegmentationLoss:
         raise ConfigError(f"loss.class_weights={list(weights)}: at least one must be above 0, or nothing is learned.")
     if "tversky" in config.terms and config.tversky_alpha + config.tversky_beta == 0.0:
         raise ConfigError("loss.tversky_alpha and loss.tversky_beta are both 0: no error would count; raise one.")
-    return SegmentationLoss(config, num_classes)
+    return SegmentationLoss(config, num_classes, task)
 
 
 class _SoftCounts(NamedTuple):
@@ -134,36 +140,77 @@ class _Batch:
         self.logits = logits
         self.target = target
         self.num_classes = num_classes
-        self.binary = num_classes == 2
+        self.binary = self.sigmoid = num_classes == 2
         self.valid = target != IGNORE_INDEX
 
+    @property
+    def answers(self) -> Tensor:
+        """Class whose weight a pixel has, in the shape of `cross_entropy`; 255 for ignored pixels."""
+        return self.target
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """Boolean (N, F, H, W): where each foreground class is. A quarter of the logits' memory, not twice it."""
+        classes = torch.arange(1, self.num_classes, device=self.target.device).view(1, -1, 1, 1)
+        return self.target.unsqueeze(1) == classes
+
     def cross_entropy(self, label_smoothing: float) -> Tensor:
-        """-log p of the true class, (N, H, W); what it holds on ignored pixels must be weighted by 0."""
+        """-log p of the true class, (N, H, W), of a multilabel task of each label's true answer, (N, F, H, W).
+
+        What it holds on ignored pixels must be weighted by 0.
+        """
         if not self.binary:
             return F.cross_entropy(
                 self.logits, self.target, ignore_index=IGNORE_INDEX, reduction="none", label_smoothing=label_smoothing
             )
-        truth = (self.target == 1).to(self.logits.dtype) * (1.0 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(self.logits.squeeze(1), truth, reduction="none")
+        return _binary_cross_entropy(self.logits.squeeze(1), self.target == 1, label_smoothing)
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """(N, 1, H, W) of class 1 for two classes, else (N, K, H, W)."""
-        return self.logits.sigmoid() if self.binary else self.logits.softmax(dim=1)
+        """In the shape of the logits: (N, 1, H, W) of class 1, (N, K, H, W), or (N, K - 1, H, W) of each label."""
+        return self.logits.sigmoid() if self.sigmoid else self.logits.softmax(dim=1)
 
     @cached_property
     def soft_counts(self) -> _SoftCounts:
-        """Pooled over the batch. The one-hot truth is boolean: a quarter of the logits' memory, not twice it."""
-        foreground = self.probabilities if self.binary else self.probabilities[:, 1:]
-        classes = torch.arange(1, self.num_classes, device=self.target.device).view(1, -1, 1, 1)
-        truth = self.target.unsqueeze(1) == classes
-        over_pixels = (0, 2, 3)
+        """Pooled over the batch."""
+        foreground = self.probabilities if self.sigmoid else self.probabilities[:, 1:]
+        truth, over_pixels = self.truth, (0, 2, 3)
         tp = (foreground * truth).sum(over_pixels)
         predicted = (foreground * self.valid.unsqueeze(1)).sum(over_pixels)
         size = truth.sum(over_pixels).to(tp.dtype)
         # Sums that a GPU or compiler takes in different orders may differ by less than 0.
         fp, fn = (predicted - tp).clamp_min(0.0), (size - tp).clamp_min(0.0)
         return _SoftCounts(tp, fp, fn, (size > 0).to(tp.dtype), self.valid.sum().to(tp.dtype))
+
+
+class _LabelBatch(_Batch):
+    """A batch of a multilabel task: F = K - 1 questions at each pixel, each answered by a sigmoid."""
+
+    def __init__(self, logits: Tensor, target: Tensor, num_classes: int) -> None:
+        super().__init__(logits, target, num_classes)
+        self.sigmoid = True
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """Boolean (N, F, H, W): the bits of the pixels that are not ignored, whose bits are all set."""
+        bits = 1 << torch.arange(self.num_classes - 1, device=self.target.device).view(1, -1, 1, 1)
+        return ((self.target.unsqueeze(1) & bits) != 0) & self.valid.unsqueeze(1)
+
+    @property
+    def answers(self) -> Tensor:
+        """(N, F, H, W): k where label k is, 0 where it is not, 255 for ignored pixels."""
+        labels = torch.arange(1, self.num_classes, device=self.target.device).view(1, -1, 1, 1)
+        return torch.where(self.valid.unsqueeze(1), self.truth * labels, IGNORE_INDEX)
+
+    def cross_entropy(self, label_smoothing: float) -> Tensor:
+        """-log p of the true answer on each label, (N, F, H, W)."""
+        return _binary_cross_entropy(self.logits, self.truth, label_smoothing)
+
+
+def _binary_cross_entropy(logits: Tensor, truth: Tensor, label_smoothing: float) -> Tensor:
+    """-log p of a true or false answer, with the truth moved by half the smoothing towards the other answer."""
+    smoothed = truth.to(logits.dtype) * (1.0 - label_smoothing) + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -192,10 +239,15 @@ def _tversky_loss(counts: _SoftCounts, alpha: float, beta: float) -> Tensor:
 
 
 def _lovasz_hinge(batch: _Batch) -> Tensor:
-    """Lovasz hinge of the foreground. Berman et al. 2018, arXiv 1705.08790, equation 9, over the whole batch."""
-    logits, truth = batch.logits.squeeze(1), batch.target == 1
-    margins = F.relu(1.0 - torch.where(truth, logits, -logits))
-    return _lovasz_extension(margins * batch.valid, truth)
+    """Lovasz hinge of the foreground, or the mean of each label's; over the whole batch.
+
+    Berman et al. 2018, arXiv 1705.08790, equation 9.
+    """
+    losses = []
+    for logits, truth in zip(batch.logits.unbind(dim=1), batch.truth.unbind(dim=1), strict=True):
+        margins = F.relu(1.0 - torch.where(truth, logits, -logits))
+        losses.append(_lovasz_extension(margins * batch.valid, truth))
+    return torch.stack(losses).mean()
 
 
 def _lovasz_softmax(batch: _Batch) -> Tensor:

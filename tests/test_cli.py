@@ -46,7 +46,8 @@ def test_evaluation_writes_table_report_and_every_file(trained: Path, capsys: py
     assert f"report: {folder / 'report.html'}" in printed
     assert "foreground" in printed
     assert {path.name for path in folder.iterdir()} == {
-        "results.json", "counts.csv", "per_image.csv", "report.html", "cases",
+        "results.json", "counts.csv", "groups.csv", "surfaces.csv", "probabilities.json", "probabilities.npz",
+        "per_image.csv", "report.html", "report.md", "table.csv", "table.tex", "cases",
     }  # fmt: skip
     results = json.loads((folder / "results.json").read_text())
     assert results["images"] == 3

@@ -7,8 +7,10 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from seg_scse.cli.arguments import build_parser
+from seg_scse.cli.options import WORDS
 from seg_scse.errors import SegScseError
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
@@ -16,18 +18,28 @@ OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse options anywhere; what is left over must be `section.key=value` overrides."""
+    """Parse options anywhere; what is left over must be `section.key=value` overrides, or further runs."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     for name, values in vars(options).items():
         if isinstance(values, list):  # an option of many values also takes what follows it
-            rest += [value for value in values if OVERRIDE.match(value)]
-            setattr(options, name, [value for value in values if not OVERRIDE.match(value)])
+            is_override = _is_override if name == WORDS else OVERRIDE.match  # ids may hold `=`
+            rest += [str(value) for value in values if is_override(str(value))]
+            setattr(options, name, [value for value in values if not is_override(str(value))])
+    if hasattr(options, WORDS):  # argparse takes those before the first option only
+        words = [text for text in rest if not text.startswith("-") and not _is_override(text)]
+        setattr(options, WORDS, [Path(word) for word in (*getattr(options, WORDS), *words)])
+        rest = [text for text in rest if text not in words]
     for text in rest:
         if text.startswith("-") or "=" not in text:
             parser.error(f"unknown argument `{text}`. Overrides are written section.key=value; see --help.")
     options.overrides = rest
     return options
+
+
+def _is_override(text: str) -> bool:
+    """Tell an override, even a misspelled one, from a run, whose name may hold `=` too."""
+    return OVERRIDE.match(text) is not None or ("=" in text and "/" not in text and not Path(text).exists())
 
 
 def _run(options: argparse.Namespace) -> int:

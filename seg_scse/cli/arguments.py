@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 
 from seg_scse.cli import commands
+from seg_scse.cli.card import register_card
+from seg_scse.cli.comparing import register_compare
 from seg_scse.cli.data_arguments import register_data
+from seg_scse.cli.evaluating import register_evaluate
 from seg_scse.cli.options import add_command, natural, positive
 
 _TRAIN_EXAMPLES = """examples:
@@ -13,11 +16,6 @@ _TRAIN_EXAMPLES = """examples:
   train.py --images scans/images --masks scans/masks --out runs/scans     no configuration needed
   train.py --resume runs/scans                  add data.root=DIR if the data moved
   torchrun --nproc-per-node 4 train.py --config configs/nuclei_unet_scse.yaml
-"""
-_EVALUATE_EXAMPLES = """examples:
-  evaluate.py runs/quickstart
-  evaluate.py runs/quickstart --split val --checkpoint last
-  evaluate.py runs/nuclei data.root=/data/dsb2018 evaluation.empty=one
 """
 _EXPLAIN_EXAMPLES = """examples:
   seg-scse explain runs/quickstart
@@ -51,10 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--evaluate", choices=("train", "val", "test"), help="score the best checkpoint afterwards")
     train.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
 
-    evaluate = add_command(actions, "evaluate", commands.evaluate, "Score a run on a split.", _EVALUATE_EXAMPLES)
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder or checkpoint file")
-    evaluate.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    evaluate.add_argument("--checkpoint", choices=("best", "last"), help="of a run folder; default: best")
+    register_evaluate(actions)
 
     text = "Show what the gates of a run do: pictures of images, statistics over a split."
     explain = add_command(actions, "explain", commands.explain, text, _EXPLAIN_EXAMPLES)
@@ -72,6 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = "with --intervene: the gates to replace, such as `decoder.1`; default: all, one by one and together"
     explain.add_argument("--sites", nargs="+", metavar="SITE", help=text)
 
+    register_compare(actions)
+    register_card(actions)
     register_data(actions)
 
     config = actions.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)

@@ -5,11 +5,11 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 
 import argparse
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg_scse.cli import cross_validation
+from seg_scse.cli.evaluating import evaluate_run
 from seg_scse.cli.options import Result
 from seg_scse.config.loading import load_config
 from seg_scse.config.printing import json_schema, to_yaml
@@ -78,37 +78,11 @@ def _report_outcome(outcome: "Outcome", options: argparse.Namespace) -> Result:
         print(f"run: {outcome.folder}")
     if options.evaluate:
         moved = options.overrides if options.resume else []
-        return _evaluate_run(outcome.folder, options.evaluate, "best", moved, notes=False)
+        return evaluate_run(outcome.folder, options.evaluate, moved)
     if not distributed.is_main():
         return None
     print(f"next: python evaluate.py {shlex.quote(str(outcome.folder))}")
     return outcome.as_dict()
-
-
-def evaluate(options: argparse.Namespace) -> Result:
-    """Score a run on a split."""
-    if options.run.is_file() and options.checkpoint:
-        raise ConfigError(f"{options.run} is a checkpoint file: --checkpoint chooses one of a run folder.")
-    from seg_scse import distributed
-
-    with distributed.process_group():
-        if cross_validation.is_one(options.run):
-            return cross_validation.evaluate(options.run, options.split, options.checkpoint, options.overrides)
-        return _evaluate_run(options.run, options.split, options.checkpoint or "best", options.overrides)
-
-
-def _evaluate_run(run: Path, split: str, which: str, overrides: Sequence[str], notes: bool = True) -> Result:
-    from seg_scse.evaluation import evaluate as scoring
-    from seg_scse.report import results_table, write_report
-
-    evaluated = scoring.evaluate(run, split, which, overrides, notes=notes)
-    if evaluated is None:  # another process writes and reports
-        return None
-    folder, results = evaluated
-    report = write_report(folder)
-    print(results_table(results))
-    print(f"report: {report}")
-    return {**results, "report": str(report)}
 
 
 def explain(options: argparse.Namespace) -> Result:
@@ -193,9 +167,9 @@ def check_config(options: argparse.Namespace) -> Result:
     from seg_scse.models import build_model
 
     data = resolve_card(config.data)
-    build_loss(config.loss, len(data.classes))
+    build_loss(config.loss, len(data.classes), data.task)
     without_download = config.model.without_weights()
-    build_model(without_download, len(data.band_names), len(data.classes))
+    build_model(without_download, len(data.band_names), len(data.classes), data.task)
     print(to_yaml(config.model_copy(update={"data": data})), end="")
     return None
 

@@ -2,13 +2,19 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seg_scse.cli.options import Result
+from seg_scse.cli.pages import write_pages
 from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
 from seg_scse.errors import ConfigError, Stopped
+
+if TYPE_CHECKING:
+    from seg_scse.evaluation.evaluate import Options
 
 CONFIG = "config.yaml"
 
@@ -90,14 +96,17 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
         return _all_folds(folder, config, overrides)
 
 
-def evaluate(folder: Path, split: str, which: str | None, overrides: Sequence[str] = ()) -> Result:
+def evaluate(
+    folder: Path, split: str | None, which: str | None, overrides: Sequence[str], options: "Options"
+) -> Result:
     """Score the best checkpoint of every fold again on its test fold, and report on all.
 
     Args:
         folder: RUN.
-        split: must be `test`.
+        split: must be `test` or None.
         which: must be None or `best`.
         overrides: `section.key=value` texts, as for the evaluation of one run.
+        options: for each of the folds.
 
     Returns:
         as `train`.
@@ -107,16 +116,16 @@ def evaluate(folder: Path, split: str, which: str | None, overrides: Sequence[st
         SegScseError: see `errors`; a fold without a checkpoint is named.
     """
     from seg_scse.evaluation import evaluate as scoring
-    from seg_scse.report import write_report
 
     _require_test(split)
     if which == "last":
         raise ConfigError("--checkpoint last: a cross-validation is scored with the best checkpoint of each fold.")
     folds = _folds(folder, load_config(folder / CONFIG))
     for fold in folds:
-        evaluated = scoring.evaluate(fold, "test", "best", overrides, notes=fold == folds[0])
+        chosen = replace(options, notes=fold == folds[0])
+        evaluated = scoring.evaluate(fold, "test", "best", overrides, options=chosen)
         if evaluated is not None:
-            write_report(evaluated[0])
+            write_pages(evaluated[0])
     return _report(folder, folds)
 
 
@@ -181,27 +190,26 @@ def _score_fold(fold: Path, overrides: Sequence[str]) -> None:
     from seg_scse import checkpoint, distributed
     from seg_scse.evaluation import evaluate as scoring
     from seg_scse.evaluation.folds import scored_weights
-    from seg_scse.report import write_report
 
     is_done = distributed.is_main() and scored_weights(fold) == checkpoint.load(fold / checkpoint.BEST)[1]
     if distributed.from_main(is_done):
         return
     evaluated = scoring.evaluate(fold, "test", "best", overrides, notes=False)
     if evaluated is not None:
-        write_report(evaluated[0])
+        write_pages(evaluated[0])
 
 
 def _report(folder: Path, folds: Sequence[Path]) -> Result:
     """Put the results of all folds together, and write the common report."""
     from seg_scse import distributed
     from seg_scse.evaluation.folds import merge_folds
-    from seg_scse.report import results_table, write_report
+    from seg_scse.report import results_table
     from seg_scse.report.folds import folds_line
 
     if not distributed.is_main():
         return None
     evaluation, results = merge_folds(folder, folds)
-    report = write_report(evaluation)
+    report = write_pages(evaluation)
     print(f"run: {folder}")
     print(f"{results_table(results)}\n{folds_line(evaluation)}")
     print(f"report: {report}")

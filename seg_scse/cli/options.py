@@ -11,6 +11,10 @@ Result = dict[str, Any] | None
 """What `--json` prints; its `exit_code`, if it has one, becomes that of the program."""
 
 
+WORDS = "runs"
+"""Name of an argument of any number of paths, which may stand before, between and after the options."""
+
+
 def natural(text: str) -> int:
     """Parse a whole number from 0."""
     if not text.isdecimal():

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from seg_scse.config.attention import Strict
-from seg_scse.config.masks import IGNORE_INDEX, MOST_LABELS, MaskConfig
+from seg_scse.config.masks import IGNORE_INDEX, MOST_LABELS, MaskConfig, Task
 from seg_scse.config.numbers import Fraction, NaturalInt, Number, Positive, PositiveInt
 
 Bounds = Number | tuple[Number, ...] | None
@@ -144,7 +144,7 @@ class DataConfig(Strict):
     )
     mask_pattern: str | None = Field(None, description="the same for masks")
     exclude: dict[str, str] = Field(default_factory=dict, description="sample ids to leave out, each with its reason")
-    task: Literal["multiclass", "multilabel"] = Field(
+    task: Task = Field(
         "multiclass", description="multiclass: a pixel has one class; multilabel: any number of those after the first"
     )
     classes: tuple[str, ...] = Field(("background", "foreground"), description="class names in index order; 0 first")

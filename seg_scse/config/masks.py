@@ -7,6 +7,9 @@ from pydantic import Field, StrictInt, field_validator
 from seg_scse.config.attention import Strict
 from seg_scse.config.numbers import NaturalInt
 
+Task = Literal["multiclass", "multilabel"]
+"""multiclass: a pixel has one class; multilabel: any number of those after the first."""
+
 IGNORE_INDEX = 255
 """Mask value of pixels that are in no loss and no score."""
 

@@ -172,13 +172,30 @@ class EvaluationConfig(Strict):
         "exclude", description="score of an image where a class is in neither truth nor prediction"
     )
     threshold: Annotated[float, Field(strict=True, gt=0.0, lt=1.0)] = Field(
-        0.5, description="two classes: foreground above this"
+        0.5, description="two classes, and each class of multilabel: present above this probability"
     )
     overlap: Annotated[float, Field(strict=True, ge=0.0, le=0.75)] = Field(
         0.25, description="overlap of tiles, as a share of a side"
     )
     batch_size: PositiveInt = Field(4, description="tiles of one image per forward pass")
     overlays: NaturalInt = Field(6, description="worst, median and best images drawn in the report, each this many")
+    tta: Literal["none", "flips", "d4"] = Field(
+        "none", description="average over mirrored (flips: 4) or mirrored and turned (d4: 8) copies of each tile"
+    )
+    surface: StrictBool = Field(True, description="also score boundaries: hd95, assd, nsd, boundary_iou")
+    tolerance: Positive = Field(2.0, description="nsd: largest distance that counts as right, in the spacing's unit")
+    spacing: tuple[Positive, Positive] | None = Field(
+        None, description="height and width of a pixel in `unit`; null: from the files, else 1 px"
+    )
+    unit: Literal["mm", "m", "px"] = Field("mm", description="unit of `spacing`")
+    centerline: StrictBool = Field(False, description="also score skeletons: cldice, for vessels and roads")
+    objects: StrictBool | None = Field(
+        None, description="also score connected components: object_f1, pq; null: where masks are objects"
+    )
+    calibration: StrictBool = Field(True, description="keep histograms of probabilities: ECE, threshold curves")
+    interval: Literal["bca", "percentile"] = Field("bca", description="kind of bootstrap interval")
+    resamples: Annotated[StrictInt, Field(ge=1000, le=1_000_000)] = Field(10_000, description="bootstrap resamples")
+    level: Annotated[float, Field(strict=True, ge=0.5, le=0.999)] = Field(0.95, description="level of the intervals")
 
 
 class Config(Strict):

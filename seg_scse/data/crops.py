@@ -13,8 +13,8 @@ class Placement:
     """Chooses the pixel that a crop must hold. A pure function of its arguments; can be pickled.
 
     Args:
-        crops: foreground: a pixel that is not background, all equally likely; class: first a class, all that the image
-            holds equally likely, background too, then one of its pixels.
+        crops: foreground: a pixel that is not background, all equally likely (twice as much where two labels are);
+            class: first a class, all that the image holds equally likely, background too, then one of its pixels.
         share: share of the crops that are placed so; the others lie anywhere.
     """
 

@@ -38,7 +38,7 @@ class SampleStore(Protocol):
         ...
 
     def mask(self, index: int) -> ArrayLike:
-        """Class indices or `IGNORE_INDEX`, `(H, W)`."""
+        """Class indices or bits of labels, or `IGNORE_INDEX`, `(H, W)`."""
         ...
 
     def places(self, index: int) -> Places:

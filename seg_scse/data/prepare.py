@@ -18,7 +18,7 @@ from seg_scse.data.measuring import measure, require_entries
 from seg_scse.data.samples import SPLITS, Manifest, Sample
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.data.store import Store
-from seg_scse.errors import ConfigError, DataError, SegScseError
+from seg_scse.errors import DataError, SegScseError
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,6 @@ class PreparedData:
     def write_splits(self, path: Path) -> None:
         """Write `id,split,group` of all samples."""
         write_splits(path, self.manifest.samples)
-
-
-def require_multiclass(config: DataConfig) -> None:
-    """Refuse what networks and scores do not do.
-
-    Raises:
-        ConfigError: pixels may have several classes.
-    """
-    if config.task == "multilabel":
-        raise ConfigError(
-            "data.task = multilabel: such masks can be read and checked (seg-scse data check), but networks are "
-            "trained and scored with one class per pixel. Set data.task = multiclass, with data.mask.overlap = last "
-            "where classes overlap."
-        )
 
 
 def prepare_data(

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,8 @@ from seg_scse.config.schema import IGNORE_INDEX, DataConfig
 from seg_scse.data.cache import cache_folder, cannot_write
 from seg_scse.data.checking.findings import training_notes
 from seg_scse.data.entries import Entry, entry_paths, read_array
-from seg_scse.data.lazy import ArrayLike, FileImage, FileMask
+from seg_scse.data.files.raster import Array
+from seg_scse.data.lazy import ArrayLike, FileImage, FileMask, Window, Windowed
 from seg_scse.data.measuring import entry_keys, measure, require_entries
 from seg_scse.data.places import Places, remembered_places
 from seg_scse.data.samples import Manifest
@@ -154,6 +156,8 @@ class Store:
     def mask(self, index: int) -> ArrayLike:
         """Class indices or 255 for ignored pixels, uint8 `(H, W)`, read-only; an array, or what stands in for one.
 
+        Of a multilabel task bit k - 1 of a pixel is set where class k is.
+
         Raises:
             DataError: the cached copy was removed or damaged meanwhile, or the file cannot be read any more.
         """
@@ -166,13 +170,18 @@ class Store:
     def places(self, index: int) -> Places:
         """Some pixels of each class of a mask; found when first asked for, then kept beside the entry.
 
+        Of a multilabel task class 0 has the pixels without a label, and a pixel with two labels is one of each.
+
         Raises:
             DataError: the mask cannot be read any more.
             WriteError: the cache cannot be written.
         """
         facts = entry_paths(self._cache / "samples", self._keys[index])[0]
+        mask, counts = self.mask(index), self.entries[index].class_pixels
         try:
-            return remembered_places(facts.with_suffix(".places"), self.mask(index), self.entries[index].class_pixels)
+            if self._config.task == "multilabel":
+                return _places_of_labels(facts, mask, counts)
+            return remembered_places(facts.with_suffix(".places"), mask, counts)
         except OSError as error:
             raise cannot_write(self._cache, error) from error
 
@@ -215,3 +224,35 @@ class Store:
         least, unit = (_FLOAT_STD, 1) if scaled else (1, 255)  # 8-bit sums are in grey levels
         std = np.maximum(np.sqrt(np.maximum(variance, 0)), least)
         return tuple((mean / unit).tolist()), tuple((std / unit).tolist())
+
+
+@dataclass(frozen=True)
+class _OneLabel(Windowed):
+    """One class of a multilabel mask: its index where it is, ignored elsewhere; 0 where no bit is set."""
+
+    bits: ArrayLike
+    label: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.bits.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8)
+
+    def __getitem__(self, window: Window, /) -> Array:
+        bits = np.asarray(self.bits[window])
+        there = (bits >> (self.label - 1) & 1) == 1 if self.label else bits == 0
+        return np.where(there & (bits != IGNORE_INDEX), self.label, IGNORE_INDEX).astype(np.uint8)
+
+
+def _places_of_labels(facts: Path, bits: ArrayLike, counts: Mapping[int, int]) -> Places:
+    """Places of each class of a multilabel mask, in a file each beside the facts of its sample."""
+    found = Places({}, {})
+    for label in sorted(counts.keys() - {IGNORE_INDEX}):
+        file = facts.with_suffix(f".places{label}")
+        one = remembered_places(file, _OneLabel(bits, label), {label: counts[label]})
+        found.pixels.update(one.pixels)
+        found.counts.update(one.counts)
+    return found

@@ -93,7 +93,7 @@ class Transform:
         Args:
             image: `(H, W, C)`, uint8 or float32 in [0, 1], any number of channels, any height and width from 1 pixel.
                 Not changed. One window is read, the smallest that holds what the draw needs.
-            mask: uint8 `(H, W)` class indices or `IGNORE_INDEX`. Not changed.
+            mask: uint8 `(H, W)` class indices or bits of labels, or `IGNORE_INDEX`. Not changed.
             seed: non-negative; equal seeds give equal draws in every process.
             around: pixel (row, column) that the crop holds before it is augmented; None for a crop anywhere.
 

@@ -1,8 +1,7 @@
 """The images people look at first: the worst, the median and the best."""
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from PIL import Image
 from seg_scse.data.display import displayed
 from seg_scse.data.prepare import PreparedData
 from seg_scse.files import write_bytes, write_text
-from seg_scse.inference.predictor import Predictor
 
 MAX_SIDE = 768
 """Longest side in pixels of a saved case; larger ones are reduced so that a report can be mailed."""
 
 Row = Mapping[str, str | int | float | None]
+Label = NDArray[np.uint8]
 
 
 def choose_cases(rows: Sequence[Row], each: int) -> list[tuple[str, Row]]:
@@ -46,33 +45,50 @@ def _rank(row: Row) -> tuple[float, str]:
     return float(score), str(row["id"])
 
 
-def save_cases(folder: Path, rows: Sequence[Row], data: PreparedData, predictor: Predictor, each: int) -> None:
+def save_cases(
+    folder: Path, rows: Sequence[Row], data: PreparedData, predict: Callable[[int], Label], each: int, images: bool
+) -> None:
     """Save image, truth and prediction of the chosen cases as PNG files, with `index.json`.
 
     The predictions are made again rather than kept, so that nothing grows with the split.
+
+    Args:
+        folder: empty or absent.
+        rows: rows of `per_image.csv`.
+        data: the samples.
+        predict: gives the label map of the sample at a place in the manifest.
+        each: images of each kind.
+        images: whether there are images; else `image` is null in the index.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     index_of = {sample.id: index for index, sample in enumerate(data.manifest.samples)}
     entries = []
     for number, (kind, row) in enumerate(choose_cases(rows, each)):
         index = index_of[str(row["id"])]
-        image, truth = data.store.image(index), np.asarray(data.store.mask(index))
-        prediction = predictor.labels(predictor.probabilities(image))
-        scale = min(1.0, MAX_SIDE / max(truth.shape))
-        size = (max(1, round(truth.shape[1] * scale)), max(1, round(truth.shape[0] * scale)))
-        entry = {"id": row["id"], "kind": kind, "score": row["dice_foreground"], "scale": scale}
-        for name, pixels in (("image", _rgb(displayed(image))), ("truth", truth), ("prediction", prediction)):
+        layers: dict[str, Label] = {"truth": np.asarray(data.store.mask(index)), "prediction": predict(index)}
+        if images:
+            layers["image"] = rgb(displayed(data.store.image(index)))
+        scale, size = drawn_size(*layers["truth"].shape)
+        entry = {"id": row["id"], "kind": kind, "score": row["dice_foreground"], "scale": scale, "image": None}
+        for name, pixels in layers.items():
             entry[name] = f"{number}.{name}.png"
-            write_bytes(folder / f"{number}.{name}.png", _png(pixels, size, smooth=name == "image"))
+            write_bytes(folder / f"{number}.{name}.png", png(pixels, size, smooth=name == "image"))
         entries.append(entry)
     write_text(folder / "index.json", json.dumps(entries, indent=2) + "\n")
 
 
-def _rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def drawn_size(height: int, width: int) -> tuple[float, tuple[int, int]]:
+    """Share of the size at which an image is saved, and the width and height that result."""
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    return scale, (max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give a grey picture (H, W, 1) three equal channels; others stay as they are."""
     return picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
 
 
-def _png(pixels: NDArray[np.uint8], size: tuple[int, int], smooth: bool) -> bytes:
+def png(pixels: NDArray[np.uint8], size: tuple[int, int], smooth: bool) -> bytes:
+    """Encode pixels as PNG, resized to (width, height): smoothly for an image, by the nearest pixel for labels."""
     picture, stream = Image.fromarray(pixels), BytesIO()
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)

@@ -1,106 +1,227 @@
-"""Scoring a run on a split: counts, scores, and the cases worth looking at."""
+"""Scoring networks, one or several together, and folders of predictions on a split of a data set."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seg_scse import distributed, provenance
+from seg_scse.config.schema import Config
+from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
-from seg_scse.evaluation.cases import save_cases
+from seg_scse.data.scaling import from_state
 from seg_scse.evaluation.loaded import (
     Loaded,
     build_predictor,
     checkpoint_facts,
     data_facts,
     data_of,
+    dataset_facts,
     load_run,
     print_notes,
     result_folder,
     scoring_protocol,
 )
-from seg_scse.files import require_writable, write_text
-from seg_scse.inference.counting import count_split
+from seg_scse.evaluation.members import joined, labels, load_members, member_facts, require_unseen
+from seg_scse.evaluation.other_data import OtherData, other_data
+from seg_scse.evaluation.scored import Evaluated, Job, score
+from seg_scse.evaluation.thresholds import TUNED, require_threshold, with_threshold
 from seg_scse.inference.device import choose_device
-from seg_scse.inference.predictor import Predictor
-from seg_scse.metrics.counts import CountsTable
-from seg_scse.metrics.scores import cases, per_image_scores, score_table
+from seg_scse.inference.ensemble import Ensemble
+from seg_scse.inference.predictor import Network
+from seg_scse.inference.sources import NetworkSource
+
+CURE = "Choose another --split."
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is optional in an evaluation.
+
+    Attributes:
+        data: another data set than that of the training: a configuration file or a card.
+        threshold: probability above which a class is predicted; `tune:val` chooses it on the validation split; None
+            takes `evaluation.threshold`.
+        out: folder for the results instead of the usual one.
+        save: folder for the predicted label maps.
+        notes: whether to print what the reader of the data has to say; right after training it has been said.
+    """
+
+    data: str | None = None
+    threshold: float | str | None = None
+    out: Path | None = None
+    save: Path | None = None
+    notes: bool = True
 
 
 def evaluate(
-    run: Path, split: str, which: str, overrides: Sequence[str] = (), *, notes: bool = True
-) -> tuple[Path, dict[str, Any]] | None:
-    """Score a checkpoint on a split of its data, at the original resolution of each image.
+    run: Path,
+    split: str,
+    which: str,
+    overrides: Sequence[str] = (),
+    *,
+    notes: bool = True,
+    options: Options | None = None,
+) -> Evaluated | None:
+    """Score a checkpoint on a split of its data, or of another data set, at the original resolution of each image.
 
-    Writes `counts.csv`, `per_image.csv`, `results.json` and `cases/` into `RUN/evaluation/<split>`.
+    Writes the files of `scored.score` into `RUN/evaluation/<split>`, `RUN/evaluation/<split>-on-<name>` for another
+    data set.
 
     Args:
         run: run folder or checkpoint file.
         split: train, val or test.
         which: `best` or `last`, for a run folder.
-        overrides: `section.key=value` texts for the keys that do not change the network or the truth.
-        notes: whether to print what the reader of the data has to say; right after training it has been said.
+        overrides: `section.key=value` texts for the keys that do not change the network or the truth; with
+            `options.data`, those of `data` describe that data set.
+        notes: as in `Options`, which `options` replaces.
+        options: what is optional.
 
     Returns:
         the folder and the content of `results.json`; None in processes that do not write.
 
     Raises:
         CheckpointError: no usable checkpoint.
-        ConfigError: an override that evaluation does not allow.
+        ConfigError: an override that evaluation does not allow, or another data set that does not fit the network.
         DataError: the split is empty or a file unusable.
+        WriteError: the results cannot be written.
     """
-    loaded = load_run(run, which, overrides)
-    config = loaded.config
-    device = choose_device(config.trainer)
-    folder = result_folder(loaded, "evaluation", split)
-    if distributed.is_main():
-        require_writable(folder)
-    data = data_of(loaded)
-    indices = data.require(split, "Choose another --split.")
-    if notes and distributed.is_main():
-        print_notes(loaded, data)
-    predictor = build_predictor(loaded, device)
-    counts = count_split(predictor, data, indices, len(config.data.classes), progress=f"{split} images").counts
-    if not distributed.is_main():
-        return None
-    results = _results(loaded, split, counts, data, predictor)
-    rows = per_image_scores(counts, config.data.classes, config.evaluation.empty)
-    counts.to_csv(folder / "counts.csv")
-    write_rows(folder / "per_image.csv", rows)
-    save_cases(folder / "cases", rows, data, predictor, config.evaluation.overlays)
-    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    return folder, results
+    options = options or Options(notes=notes)
+    own, other = _divided(overrides, options)
+    loaded = load_run(run, which, own)
+    folder = options.out or result_folder(loaded, "evaluation", _part(split, other))
+    facts = {"checkpoint": checkpoint_facts(loaded), "members": []}
+    return _score(_Networks([loaded], loaded.config.name, folder, facts, other), split, options)
 
 
-def _results(
-    loaded: Loaded, split: str, counts: CountsTable, data: PreparedData, predictor: Predictor
-) -> dict[str, Any]:
-    config, classes, settings = loaded.config, loaded.config.data.classes, loaded.config.evaluation
-    return {
-        "format": 1,
-        "name": config.name,
-        "split": split,
-        "created": provenance.now(),
-        "images": len(counts),
-        "classes": list(classes),
-        "checkpoint": checkpoint_facts(loaded),
-        "protocol": scoring_protocol(predictor, config),
-        "scores": score_table(counts, classes, settings.empty),
-        "cases": cases(counts, classes),
-        "confusion": counts.confusion.tolist(),
-        "data": data_facts(loaded, data),
-        "config": config.model_dump(mode="json"),
-        "versions": provenance.versions(),
-        "device": provenance.describe_device(predictor.device),
-    }
+def evaluate_ensemble(
+    runs: Sequence[Path], split: str, which: str, overrides: Sequence[str], options: Options
+) -> Evaluated | None:
+    """Score the mean of the probabilities of several networks; a cross-validation stands for its folds.
+
+    Writes into `<folder of the first run>/<names>-ensemble/evaluation/<split>`, or inside the one cross-validation.
+
+    Args:
+        runs: run folders or checkpoint files, or the folder of a cross-validation.
+        split: as for `evaluate`.
+        which: as for `evaluate`.
+        overrides: as for `evaluate`.
+        options: as for `evaluate`.
+
+    Raises:
+        ConfigError: besides those of `evaluate`: the networks do not fit together, or one may have been trained on
+            images that are scored.
+    """
+    own, other = _divided(overrides, options)
+    members = load_members(runs, which, own)
+    names = [path.resolve().name for path in runs]
+    home = runs[0] if len(runs) == 1 else runs[0].resolve().parent / f"{joined(names)}-ensemble"
+    folder = options.out or home / "evaluation" / _part(split, other)
+    facts = {"checkpoint": None, "members": member_facts(members)}
+    name = f"ensemble of {', '.join(labels(members))}"
+    return _score(_Networks(members, name, folder, facts, other), split, options)
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, str | int | float | None]]) -> None:
-    """Write scores per image as CSV, complete or absent."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+def _divided(overrides: Sequence[str], options: Options) -> tuple[list[str], OtherData | None]:
+    """The overrides of the run, and the other data set with those that describe it."""
+    if options.data is None:
+        return list(overrides), None
+    theirs = [text for text in overrides if text.startswith("data.")]
+    return [text for text in overrides if text not in theirs], other_data(options.data, theirs)
+
+
+def _part(split: str, other: OtherData | None) -> str:
+    return split if other is None else f"{split}-on-{other.name}"
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """The checkpoints that predict, one or several together.
+
+    Attributes:
+        members: the first one's configuration says how all are scored.
+        name: of the run or the ensemble.
+        folder: where the results go.
+        facts: `checkpoint` and `members` of `results.json`.
+        other: another data set than that of the training, or None.
+    """
+
+    members: Sequence[Loaded]
+    name: str
+    folder: Path
+    facts: Mapping[str, Any]
+    other: OtherData | None
+
+    @property
+    def first(self) -> Loaded:
+        return self.members[0]
+
+    def data(self) -> PreparedData:
+        if self.other is None:
+            return data_of(self.first)
+        return self.other.for_network(self.first.config.data, self.first.state.get("scale"))
+
+    def data_facts(self, data: PreparedData) -> dict[str, Any]:
+        return data_facts(self.first, data) if self.other is None else dataset_facts(data, self.other.name)
+
+    def network(self) -> Network:
+        device = choose_device(self.first.config.trainer)
+        predictors = [build_predictor(member, device) for member in self.members]
+        if len(predictors) == 1:
+            return predictors[0]
+        return Ensemble(tuple(predictors), [from_state(member.state.get("scale")) for member in self.members])
+
+
+def _score(networks: _Networks, split: str, options: Options) -> Evaluated | None:
+    first = networks.first
+    require_threshold(options.threshold, first.config.data, split)
+    data = networks.data()
+    indices = data.require(split, CURE)
+    if networks.other is None:
+        tuning = data.manifest.indices("val") if options.threshold == TUNED else []
+        require_unseen(networks.members, [data.manifest.samples[index].id for index in (*indices, *tuning)])
+    if options.notes and distributed.is_main():
+        _say(networks, data, indices)
+    config = first.config.model_copy(update={"data": data.config})
+    network, config, origin = with_threshold(networks.network(), config, data, options.threshold)
+    return score(
+        Job(
+            name=networks.name,
+            split=split,
+            folder=networks.folder,
+            config=config,
+            data=data,
+            indices=indices,
+            source=NetworkSource(network, data.store),
+            facts={
+                **networks.facts,
+                "predictions": None,
+                "protocol": {**_protocol(network, config), "threshold_from": origin},
+                "data": networks.data_facts(data),
+                "device": provenance.describe_device(network.device),
+            },
+            save=options.save,
+        )
+    )
+
+
+def _say(networks: _Networks, data: PreparedData, indices: Sequence[int]) -> None:
+    """Print what the reader of the data had to say, and what a person should know before trusting the scores."""
+    if networks.other is None:
+        print_notes(networks.first, data)
+        return
+    for note in data.notes:
+        print(f"data: {note}")
+    seen = {id_ for member in networks.members for id_, split in member.state["splits"].items() if split != "test"}
+    known = [shown(data.manifest.samples[index].id) for index in indices if data.manifest.samples[index].id in seen]
+    if known:
+        print(
+            f"warning: {len(known)} of {len(indices)} images have the name of an image of the training: {some(known)}. "
+            "If they are the same, the scores are too good."
+        )
+
+
+def _protocol(network: Network, config: Config) -> dict[str, Any]:
+    """How images are predicted: what all members share, None for that in which they differ."""
+    each = [scoring_protocol(member, config) for member in network.members]
+    return {key: value if all(one[key] == value for one in each) else None for key, value in each[0].items()}

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from seg_scse import provenance
 from seg_scse.attention.probe import gates_by_site
 from seg_scse.config.loading import nearest
+from seg_scse.config.schema import Config
 from seg_scse.data.display import displayed
 from seg_scse.data.files.raster import Array
 from seg_scse.data.names import shown, some
@@ -98,8 +99,7 @@ def explain(
         WriteError: the folder cannot be written.
     """
     loaded = load_run(run, which, overrides)
-    if loaded.config.model.attention.type == "none":
-        raise ConfigError(f"{run} has no gates to explain: it was trained with model.attention.type = none.")
+    _require_explainable(run, loaded.config)
     folder = out or result_folder(loaded, "explain", split)
     predictor = build_predictor(loaded, choose_device(loaded.config.trainer))
     stages = _stages(predictor.model)
@@ -124,6 +124,16 @@ def explain(
     _write_arrays(folder / PROFILES, arrays)
     write_text(folder / CONTENT, json.dumps(content, indent=2) + "\n")
     return folder, content
+
+
+def _require_explainable(run: Path, config: Config) -> None:
+    if config.model.attention.type == "none":
+        raise ConfigError(f"{run} has no gates to explain: it was trained with model.attention.type = none.")
+    if config.data.task == "multilabel":
+        raise ConfigError(
+            f"{run}: data.task = multilabel, but the pictures and statistics of `explain` divide pixels by their one "
+            "class. What its gates are worth can be measured: seg-scse explain RUN --intervene."
+        )
 
 
 def _clear(folder: Path) -> None:

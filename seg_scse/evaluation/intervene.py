@@ -159,7 +159,14 @@ class Study:
         predictor = self.predictor
         facts = [
             *(self.loaded.digest, self.data.store.digest, list(self.indices), self.seed, MEAN_IMAGES),
-            *(str(predictor.device), predictor.precision, predictor.tile, predictor.overlap, predictor.threshold),
+            *(
+                str(predictor.device),
+                predictor.precision,
+                predictor.tile,
+                predictor.overlap,
+                predictor.threshold,
+                predictor.tta,
+            ),
             provenance.versions(),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -9,8 +9,10 @@ import torch
 
 from seg_scse import checkpoint
 from seg_scse.config.loading import MAY_MOVE, override, refuse_overrides
-from seg_scse.config.schema import IGNORE_INDEX, Config
+from seg_scse.config.schema import IGNORE_INDEX, Config, DataConfig
+from seg_scse.data.names import shown
 from seg_scse.data.prepare import PreparedData, prepare_data
+from seg_scse.data.sets.cards import short_name
 from seg_scse.data.standardize import Standardizer
 from seg_scse.errors import CheckpointError
 from seg_scse.inference.device import choose_precision
@@ -31,6 +33,11 @@ class Loaded:
     config: Config
     run: Path | None
     """The run folder it lies in, None for a checkpoint file by itself."""
+
+    @property
+    def label(self) -> str:
+        """Name of the run folder, or of a checkpoint file by itself."""
+        return self.file.stem if self.run is None else self.run.resolve().name
 
 
 def load_run(run: Path, which: str, overrides: Sequence[str] = ()) -> Loaded:
@@ -85,7 +92,7 @@ def same_data(loaded: Loaded, data: PreparedData) -> bool:
 def build_predictor(loaded: Loaded, device: torch.device) -> Predictor:
     """Build the network of a checkpoint on a device, with its weights and the way it is applied to images."""
     config, state = loaded.config, loaded.state
-    model = build_model(config.model.without_weights(), len(state["mean"]), len(config.data.classes))
+    model = build_model(config.model.without_weights(), len(state["mean"]), len(config.data.classes), config.data.task)
     checkpoint.load_weights(model, state, loaded.file)
     model = model.to(device).to(memory_format=torch.channels_last)
     standardize = Standardizer(state["mean"], state["std"]).to(device)
@@ -112,9 +119,23 @@ def checkpoint_facts(loaded: Loaded) -> dict[str, Any]:
 
 def data_facts(loaded: Loaded, data: PreparedData) -> dict[str, Any]:
     """Say in plain JSON types which data a result was made with."""
+    return {**dataset_facts(data), "same_as_training": same_data(loaded, data)}
+
+
+def dataset_facts(data: PreparedData, name: str | None = None) -> dict[str, Any]:
+    """Say in plain JSON types which data these are; nothing is said about a training.
+
+    Args:
+        data: the samples.
+        name: what to call them; default: their card or the name of their folder.
+    """
+    config = data.config
+    place = Path(config.root).expanduser() if config.root else Path(config.images).expanduser().parent
+    named = short_name(config.card) if config.card else shown(place.resolve().name)
     return {
+        "name": name or named,
         "digest": data.store.digest,
-        "same_as_training": same_data(loaded, data),
+        "same_as_training": None,
         "samples": data.split_sizes(),
     }
 
@@ -124,9 +145,16 @@ def scoring_protocol(predictor: Predictor, config: Config) -> dict[str, Any]:
     return {
         "resolution": "original",
         "empty": config.evaluation.empty,
-        "threshold": predictor.threshold if len(config.data.classes) == 2 else None,
+        "threshold": predictor.threshold if has_threshold(config.data) else None,
+        "threshold_from": "configuration" if has_threshold(config.data) else None,
+        "tta": config.evaluation.tta,
         "tile": predictor.tile,
         "overlap": predictor.overlap,
         "ignore_index": IGNORE_INDEX,
         "precision": predictor.precision,
     }
+
+
+def has_threshold(config: DataConfig) -> bool:
+    """Tell whether classes are predicted where their probability is above a threshold: two classes, or multilabel."""
+    return len(config.classes) == 2 or config.task == "multilabel"

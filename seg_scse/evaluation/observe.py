@@ -1,7 +1,7 @@
 """Looking into a network while it predicts one tile: gates, feature maps around them, and class activation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -94,6 +94,7 @@ def observe(predictor: Predictor, image: Array) -> Observation:
         predictor: a network with gates.
         image: uint8, or float32 in [0, 1], (H, W, C).
     """
+    predictor = replace(predictor, tta="none")  # the gates of the last pass are recorded: not those of a mirrored tile
     side = predictor.tile
     window = Window(0, 0, image.shape[0], image.shape[1], "whole")
     if max(image.shape[:2]) > side:

@@ -1,22 +1,23 @@
-"""Predicting a split and counting pixels: the one path by which training and evaluation score a network."""
+"""Counting the pixels of a split, and the loss on it: the short form of scoring, for validation and studies."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
-from seg_scse import distributed
+from seg_scse.config.masks import Task
 from seg_scse.data.prepare import PreparedData
-from seg_scse.inference.predictor import Predictor, as_logits
+from seg_scse.inference.predictor import Network, as_logits
+from seg_scse.inference.scoring import Measure, score_split
+from seg_scse.inference.sources import NetworkSource, Prediction
 from seg_scse.metrics.counts import CountsTable, count_pixels
 
-Label = NDArray[np.uint8]
-OnImage = Callable[[int, Label], None]
-"""Receives the index of a sample and its predicted label map."""
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+OnImage = Callable[[int, NDArray[np.uint8]], None]
+"""Receives the index of a sample and its predicted label map, in a thread."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Scored:
 
 
 def count_split(
-    predictor: Predictor,
+    predictor: Network,
     data: PreparedData,
     indices: Sequence[int],
     num_classes: int,
     *,
-    loss: Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]] | None = None,
+    loss: Loss | None = None,
     on_image: OnImage | None = None,
     progress: str | None = None,
 ) -> Scored:
@@ -51,24 +52,34 @@ def count_split(
         on_image: called with each prediction made by this process.
         progress: label of a progress bar on the terminal.
     """
-    manifest, store = data.manifest, data.store
-    ids = [manifest.samples[index].id for index in indices]
-    table = CountsTable(num_classes)
-    losses: dict[str, float] = {}
-    mine = list(indices)[distributed.rank() :: distributed.world_size()]
-    hidden = True if progress is None or not distributed.is_main() else None  # None: shown on a terminal only
-    for index in tqdm(mine, desc=progress, unit="image", disable=hidden, leave=False):
-        name, truth = manifest.samples[index].id, np.asarray(store.mask(index))
-        probabilities = predictor.probabilities(store.image(index))
-        labels = predictor.labels(probabilities)
-        table.add(name, count_pixels(labels, truth, num_classes))
-        if loss is not None:
-            target = torch.from_numpy(truth.copy()).to(probabilities.device)
-            losses[name] = float(loss(as_logits(probabilities)[None], target[None])[0])
-        if on_image is not None:
-            on_image(index, labels)
-    shards = distributed.gather((table, losses))
-    merged = CountsTable.merge([shard for shard, _ in shards], ids)
-    values = {name: value for _, part in shards for name, value in part.items()}
-    mean = sum(values[name] for name in ids) / len(ids) if loss is not None and ids else None
-    return Scored(merged, mean)
+    task: Task = "multilabel" if predictor.multilabel else "multiclass"
+    index_of = {data.manifest.samples[index].id: index for index in indices}
+    source = NetworkSource(predictor, data.store, confident=False)
+    measures: dict[str, Measure] = {"counts": lambda seen: count_pixels(seen.labels, seen.truth, num_classes, task)}
+    if on_image is not None:
+        measures["seen"] = lambda seen: on_image(index_of[seen.id], seen.labels)
+    if loss is not None:
+        source = _WithLoss(predictor, data.store, confident=False, loss=loss)
+        measures["loss"] = lambda seen: source.losses.pop(index_of[seen.id])
+    found = score_split(source, data, indices, measures, progress)
+    table = CountsTable(num_classes, task)
+    for sample_id, counts in found["counts"].items():
+        table.add(sample_id, counts)
+    losses = found.get("loss", {}).values()
+    return Scored(table, sum(losses) / len(losses) if losses else None)
+
+
+@dataclass(frozen=True)
+class _WithLoss(NetworkSource):
+    """Predictions whose loss is computed where the network is, while its probabilities are still there."""
+
+    loss: Loss = field(kw_only=True)
+    losses: dict[int, float] = field(default_factory=dict)
+
+    def predict(self, index: int) -> Prediction:
+        prediction = super().predict(index)
+        assert prediction.probabilities is not None
+        logits = as_logits(prediction.probabilities, self.network.multilabel)
+        target = torch.from_numpy(np.array(self.store.mask(index))).to(logits.device)
+        self.losses[index] = float(self.loss(logits[None], target[None])[0])
+        return prediction

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
 from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
+from seg_scse.inference.labelling import Label, decide
 from seg_scse.inference.tiles import blend_window, tile_starts
+from seg_scse.inference.tta import TTA, Symmetry
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -32,6 +33,42 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put the network into evaluation mode without gradients, and each module back into its own mode at the end."""
     with undisturbed(model), torch.inference_mode():
         yield
+
+
+class Network(Protocol):
+    """What predicts images: one network and how it is applied, or several."""
+
+    @property
+    def members(self) -> tuple["Predictor", ...]:
+        """The networks that predict; those of an ensemble are applied alike."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """Two classes, and each class of multilabel: present above this probability; else without meaning."""
+        ...
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a pixel may have several classes."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the probabilities are."""
+        ...
+
+    def probabilities(self, image: ArrayLike) -> Tensor:
+        """Map an image to class probabilities (K', H, W)."""
+        ...
+
+    def labels(self, probabilities: Tensor) -> Label:
+        """Map probabilities to a label map."""
+        ...
+
+    def with_threshold(self, threshold: float) -> Self:
+        """The same with another threshold."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +87,9 @@ class Predictor:
         tile: side of a tile in pixels.
         overlap: share of a tile covered by its neighbour.
         batch_size: tiles per forward pass.
-        threshold: two classes: foreground above this probability.
+        threshold: two classes, and each class of multilabel: present above this probability.
+        multilabel: whether a pixel may have several classes, which are then independent of each other.
+        tta: over which symmetries of a tile the probabilities are averaged.
     """
 
     model: nn.Module
@@ -61,6 +100,8 @@ class Predictor:
     overlap: float
     batch_size: int
     threshold: float
+    multilabel: bool = False
+    tta: TTA = "none"
 
     @classmethod
     def from_config(
@@ -77,7 +118,18 @@ class Predictor:
             overlap=settings.overlap,
             batch_size=settings.batch_size,
             threshold=settings.threshold,
+            multilabel=config.data.task == "multilabel",
+            tta=settings.tta,
         )
+
+    @property
+    def members(self) -> tuple["Predictor", ...]:
+        """Itself, the only one."""
+        return (self,)
+
+    def with_threshold(self, threshold: float) -> Self:
+        """The same predictor with another threshold in (0, 1)."""
+        return replace(self, threshold=threshold)
 
     def probabilities(self, image: ArrayLike) -> Tensor:
         """Map an image to class probabilities.
@@ -86,7 +138,8 @@ class Predictor:
             image: (H, W, C), uint8 or float32 in [0, 1]; read by one row of tiles after the other.
 
         Returns:
-            float32 (K, H, W) on the device; K = 1 for two classes.
+            float32 (K', H, W) on the device: K' = 1 for two classes, that of the foreground; K for more; K - 1 for
+            multilabel, those of the classes after the first.
         """
         height, width = image.shape[:2]
         pad_y, pad_x = max(0, self.tile - height), max(0, self.tile - width)
@@ -119,8 +172,25 @@ class Predictor:
         for batch in _chunks(places, self.batch_size):
             images = torch.stack([next(cut) for _ in batch])
             with autocast(self.device, self.precision):
-                logits = self.model(self.standardize(images.to(self.device))).float()
-            yield logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+                standardized = self.standardize(images.to(self.device))
+            yield self._average(standardized)
+
+    def _average(self, tiles: Tensor) -> Tensor:
+        """Probabilities of tiles (N, C, tile, tile), the mean over the symmetries."""
+        symmetries = Symmetry.of(self.tta)
+        total: Tensor | None = None
+        for symmetry in symmetries:
+            with autocast(self.device, self.precision):
+                logits = self.model(symmetry.apply(tiles)).float()
+            found = symmetry.undo(self._activate(logits))
+            total = found if total is None else total.add_(found)
+        assert total is not None
+        return total if len(symmetries) == 1 else total.div_(len(symmetries))
+
+    def _activate(self, logits: Tensor) -> Tensor:
+        """Probabilities, each class a plane in memory."""
+        logits = logits.contiguous()
+        return logits.sigmoid() if self.multilabel or logits.shape[1] == 1 else logits.softmax(1)
 
     def _cut(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """Tiles (C, tile, tile), row by row: a row is read once, since many files hold their pixels in whole rows."""
@@ -130,21 +200,19 @@ class Predictor:
                 tile = pixels[:, x : x + self.tile].transpose(2, 0, 1)
                 yield torch.from_numpy(tile.copy())  # a copy: samples are memory-mapped, read-only
 
-    def labels(self, probabilities: Tensor) -> NDArray[np.uint8]:
-        """Map (K, H, W) probabilities to uint8 (H, W) class indices."""
-        if len(probabilities) == 1:
-            return (probabilities[0] > self.threshold).to(torch.uint8).cpu().numpy()
-        # A running maximum is many times faster on the CPU than argmax over the leading axis.
-        best, labels = probabilities[0], torch.zeros_like(probabilities[0], dtype=torch.uint8)
-        for index in range(1, len(probabilities)):
-            labels.masked_fill_(probabilities[index] > best, index)
-            best = torch.maximum(best, probabilities[index])
-        return labels.cpu().numpy()
+    def labels(self, probabilities: Tensor) -> Label:
+        """Map (K', H, W) probabilities to uint8 (H, W) class indices, or bits of a multilabel task."""
+        return decide(probabilities, self.threshold, self.multilabel).labels
 
 
-def as_logits(probabilities: Tensor) -> Tensor:
-    """Invert sigmoid or softmax, so that a loss on logits can score a blended prediction; finite everywhere."""
-    if len(probabilities) == 1:
+def as_logits(probabilities: Tensor, multilabel: bool = False) -> Tensor:
+    """Invert sigmoid or softmax, so that a loss on logits can score a blended prediction; finite everywhere.
+
+    Args:
+        probabilities: as `Predictor.probabilities` returns them.
+        multilabel: whether they are independent of each other.
+    """
+    if multilabel or len(probabilities) == 1:
         return probabilities.logit(eps=1e-6)
     return probabilities.clamp_min(1e-6).log()
 

@@ -1,99 +1,24 @@
-"""Pixel counts: one confusion matrix per image, and the table from which every score is computed."""
+"""The table of pixel counts, a confusion matrix per image, from which every overlap score is computed."""
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seg_scse.config.schema import IGNORE_INDEX
+from seg_scse.config.masks import Task
 from seg_scse.errors import DataError, numbered
 from seg_scse.files import write_text
+from seg_scse.metrics.pixels import Counts, Integers, count_pixels
 
-Labels = NDArray[np.uint8]
-Integers = NDArray[np.int64]
+__all__ = ["COLUMNS", "CountArrays", "Counts", "CountsTable", "Task", "count_pixels"]
 
 COLUMNS = ("id", "class", "tp", "fp", "fn", "tn", "ignored", "height", "width", "confused")
-
-# Pixels counted at a time: the 16-bit and 64-bit copies stay in the cache, and a large scene needs no more memory.
-STRIP_PIXELS = 1 << 17
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Pixel counts of one image.
-
-    Attributes:
-        confusion: int64 (K, K), rows truth, columns prediction, over the pixels that are not ignored.
-        height: image height in pixels.
-        width: image width in pixels.
-    """
-
-    confusion: Integers
-    height: int
-    width: int
-
-    @property
-    def ignored(self) -> int:
-        """Number of pixels whose truth is IGNORE_INDEX."""
-        return self.height * self.width - int(self.confusion.sum())
-
-
-def count_pixels(prediction: Labels, truth: Labels, num_classes: int) -> Counts:
-    """Count the pixels of one image by true and predicted class, in one pass that does not depend on the classes.
-
-    Args:
-        prediction: uint8 (H, W), class indices 0 .. num_classes - 1.
-        truth: uint8 (H, W), class indices 0 .. num_classes - 1, or 255 for ignored pixels.
-        num_classes: number of classes K, 2 .. 255.
-
-    Raises:
-        DataError: the shapes differ, a map is not uint8 (H, W), or a value is no class.
-    """
-    for name, labels in (("prediction", prediction), ("truth", truth)):
-        if labels.dtype != np.uint8 or labels.ndim != 2:
-            raise DataError(
-                f"{name} is {labels.dtype} of shape {labels.shape}: counting needs uint8 class indices of shape (H, W)."
-            )
-    if prediction.shape != truth.shape:
-        raise DataError(
-            f"prediction has shape {prediction.shape}, truth {truth.shape}: "
-            "scores are taken at the truth's size, so resize the prediction first."
-        )
-    pairs = _count_pairs(prediction, truth)
-    _require_classes("prediction", pairs.sum(axis=0), num_classes)
-    _require_classes("truth", pairs[:IGNORE_INDEX].sum(axis=1), num_classes)
-    return Counts(pairs[:num_classes, :num_classes].copy(), *truth.shape)
-
-
-def _count_pairs(prediction: Labels, truth: Labels) -> Integers:
-    """Occurrences of each (truth, prediction) pair of bytes, int64 (256, 256): room for all, so none goes astray."""
-    pairs = np.zeros(1 << 16, np.int64)
-    flat_prediction, flat_truth = prediction.ravel(), truth.ravel()
-    for start in range(0, flat_truth.size, STRIP_PIXELS):
-        index = flat_truth[start : start + STRIP_PIXELS].astype(np.uint16)
-        index <<= 8
-        index |= flat_prediction[start : start + STRIP_PIXELS]
-        strip = np.bincount(index)
-        pairs[: strip.size] += strip
-    return pairs.reshape(256, 256)
-
-
-def _require_classes(name: str, occurrences: Integers, num_classes: int) -> None:
-    """Refuse values that are no class, given the number of pixels of each value."""
-    strange = np.flatnonzero(occurrences[num_classes:]) + num_classes
-    if strange.size:
-        value = int(strange[0])
-        raise DataError(
-            f"{name} holds the value {value} ({int(occurrences[value])} pixels), but the {num_classes} classes are "
-            f"0 to {num_classes - 1}: check the class list and how the file was written."
-        )
+"""Columns of counts.csv; the last one only where each pixel has one class."""
 
 
 class CountArrays(NamedTuple):
@@ -122,10 +47,13 @@ class CountsTable:
 
     Args:
         num_classes: number of classes K of every image.
+        task: `multiclass`, or `multilabel` where a pixel can have any number of the classes after the first.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, task: Task = "multiclass") -> None:
         self.num_classes = num_classes
+        self.task: Task = task
+        self._shape = (num_classes, num_classes) if task == "multiclass" else (num_classes, 2, 2)
         self._rows: dict[str, _Row] = {}
 
     def __len__(self) -> int:
@@ -140,11 +68,13 @@ class CountsTable:
         """Append one image.
 
         Raises:
-            DataError: the id is in the table, or the image was counted with another number of classes.
+            DataError: the id is in the table, or the image was counted for another task or number of classes.
         """
         if sample_id in self._rows:
             raise DataError(f"sample {sample_id!r} was counted twice: every image must be scored once.")
-        if counts.confusion.shape != (self.num_classes, self.num_classes):
+        if counts.task != self.task:
+            raise DataError(f"sample {sample_id!r} was counted as {counts.task}, the table is {self.task}.")
+        if counts.confusion.shape != self._shape:
             raise DataError(
                 f"sample {sample_id!r} was counted with {len(counts.confusion)} classes, the table has "
                 f"{self.num_classes}: use one class list for all images."
@@ -156,44 +86,57 @@ class CountsTable:
     def counts(self, sample_id: str) -> Counts:
         """The counts of one image, as they were added."""
         row = self._rows[sample_id]
-        flat = np.zeros(self.num_classes**2, np.int64)
-        flat[row.cells] = row.pixels
-        return Counts(flat.reshape(self.num_classes, self.num_classes), row.height, row.width)
+        confusion = np.zeros(self._shape, np.int64)
+        confusion.ravel()[row.cells] = row.pixels
+        return Counts(confusion, row.height, row.width)
 
     @property
-    def confusion(self) -> Integers:
-        """Sum over the images, int64 (K, K), rows truth, columns prediction."""
-        total = np.zeros(self.num_classes**2, np.int64)
+    def confusion(self) -> Integers | None:
+        """Sum over the images, int64 (K, K), rows truth, columns prediction; None for multilabel."""
+        if self.task == "multilabel":
+            return None
+        total = np.zeros(self._shape, np.int64)
         for row in self._rows.values():
-            total[row.cells] += row.pixels
-        return total.reshape(self.num_classes, self.num_classes)
+            total.ravel()[row.cells] += row.pixels
+        return total
 
     def arrays(self) -> CountArrays:
         """The table as arrays, computed anew on each call."""
-        shape = (len(self), self.num_classes)
-        tp, truth, predicted = (np.zeros(shape, np.int64) for _ in range(3))
-        for image, row in enumerate(self._rows.values()):
-            of_truth, of_prediction = np.divmod(row.cells, self.num_classes)
-            np.add.at(truth[image], of_truth, row.pixels)
-            np.add.at(predicted[image], of_prediction, row.pixels)
-            right = of_truth == of_prediction
-            tp[image, of_truth[right]] = row.pixels[right]
+        tp, truth, predicted, valid = self._sums()
         sides = [(row.height, row.width) for row in self._rows.values()]
         height, width = np.array(sides, np.int64).reshape(-1, 2).T
-        valid = truth.sum(axis=1)
         tn = valid[:, None] - truth - predicted + tp
         return CountArrays(tp, predicted - tp, truth - tp, tn, height * width - valid, height, width)
+
+    def _sums(self) -> tuple[Integers, Integers, Integers, Integers]:
+        """Pixels right, in the truth and predicted, each (N, K), and pixels that are not ignored, (N,)."""
+        rows = list(self._rows.values())
+        images = np.repeat(np.arange(len(rows)), [len(row.cells) for row in rows])
+        cells = np.concatenate([np.zeros(0, np.int64), *(row.cells for row in rows)])
+        pixels = np.concatenate([np.zeros(0, np.int64), *(row.pixels for row in rows)])
+        if self.task == "multilabel":
+            matrices = np.zeros((len(rows), *self._shape), np.int64)
+            matrices.reshape(len(rows), -1)[images, cells] = pixels
+            tp, truth, predicted = matrices[..., 1, 1], matrices[..., 1, :].sum(-1), matrices[..., 1].sum(-1)
+            return tp, truth, predicted, matrices[:, 0].sum((1, 2))
+        tp, truth, predicted = (np.zeros((len(rows), self.num_classes), np.int64) for _ in range(3))
+        of_truth, of_prediction = np.divmod(cells, self.num_classes)
+        np.add.at(truth, (images, of_truth), pixels)
+        np.add.at(predicted, (images, of_prediction), pixels)
+        right = of_truth == of_prediction
+        tp[images[right], of_truth[right]] = pixels[right]
+        return tp, truth, predicted, truth.sum(axis=1)
 
     @classmethod
     def merge(cls, tables: Sequence[Self], ids: Sequence[str]) -> Self:
         """Join the tables of several processes into the one that a single process would have made.
 
         Args:
-            tables: at least one, with the same classes and no image in common.
+            tables: at least one, with the same task and classes and no image in common.
             ids: every sample id, in the order of the result.
 
         Raises:
-            DataError: an image is in two tables, in no table, or not in `ids`; or the numbers of classes differ.
+            DataError: an image is in two tables, in no table, or not in `ids`; or tasks or numbers of classes differ.
         """
         found: dict[str, Counts] = {}
         problems = []
@@ -204,7 +147,7 @@ class CountsTable:
         problems += [f"{sample_id!r} is not in the list of ids" for sample_id in found.keys() - set(ids)]
         if problems:
             raise DataError(f"the tables of the processes do not make one whole:\n{numbered(problems)}")
-        merged = cls(tables[0].num_classes)
+        merged = cls(tables[0].num_classes, tables[0].task)
         for sample_id in ids:
             merged.add(sample_id, found[sample_id])
         return merged
@@ -212,8 +155,8 @@ class CountsTable:
     def to_csv(self, path: Path) -> None:
         """Write the table: one row per image and class (by index); the file is complete or absent.
 
-        The last column says where the false negatives went, as `class:pixels` pairs; with it the file holds every
-        confusion matrix.
+        Where each pixel has one class, the last column says where the false negatives went, as `class:pixels` pairs;
+        with it the file holds every confusion matrix. A multilabel file has no such column.
 
         Raises:
             WriteError: the file cannot be written.
@@ -222,7 +165,7 @@ class CountsTable:
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
-        """Read a table written by `to_csv`.
+        """Read a table written by `to_csv`; the columns tell its task.
 
         Raises:
             DataError: the file is missing, damaged or without images, or its columns contradict each other.
@@ -231,9 +174,10 @@ class CountsTable:
             with path.open(encoding="utf-8", newline="") as stream:
                 header, *rows = csv.reader(stream)
             images = [(sample_id, list(group)) for sample_id, group in groupby(rows, key=itemgetter(0))]
-            table = cls(num_classes=len(images[0][1]))
+            task: Task = "multiclass" if COLUMNS[-1] in header else "multilabel"
+            table = cls(len(images[0][1]), task)
             for sample_id, group in images:
-                table.add(sample_id, _parse_image(group))
+                table.add(sample_id, _parse_image(group, task))
         except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
             raise DataError(f"{path}: not a counts table ({error}). Evaluate again to write it anew.") from error
         if list(csv.reader(io.StringIO(table._csv_text(), newline=""))) != [header, *rows]:
@@ -245,24 +189,38 @@ class CountsTable:
         buffer = io.StringIO()
         # Text always in quotes: the csv module may leave a bare carriage return unquoted, which would end the row.
         writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(COLUMNS)
+        writer.writerow(COLUMNS if self.task == "multiclass" else COLUMNS[:-1])
         arrays = self.arrays()
         for image, sample_id in enumerate(self.ids):
-            confusion = self.counts(sample_id).confusion
+            confused = _confused(self.counts(sample_id))
             by_image = [int(column[image]) for column in arrays[4:]]
-            for index, row in enumerate(confusion):
+            for index in range(self.num_classes):
                 by_class = [int(column[image, index]) for column in arrays[:4]]
-                confused = " ".join(f"{other}:{row[other]}" for other in np.flatnonzero(row) if other != index)
-                writer.writerow([sample_id, index, *by_class, *by_image, confused])
+                writer.writerow([sample_id, index, *by_class, *by_image, *confused[index]])
         return buffer.getvalue()
 
 
-def _parse_image(rows: Sequence[Sequence[str]]) -> Counts:
+def _confused(counts: Counts) -> list[tuple[str, ...]]:
+    """Cells of the last column for each class, or none of them for multilabel."""
+    if counts.task == "multilabel":
+        return [()] * len(counts.confusion)
+    return [
+        (" ".join(f"{other}:{row[other]}" for other in np.flatnonzero(row) if other != index),)
+        for index, row in enumerate(counts.confusion)
+    ]
+
+
+def _parse_image(rows: Sequence[Sequence[str]], task: Task) -> Counts:
     """One image from its K rows; what the redundant columns say is compared by the caller."""
+    height, width = (int(rows[0][COLUMNS.index(name)]) for name in ("height", "width"))
+    if task == "multilabel":
+        order = [COLUMNS.index(name) for name in ("tn", "fp", "fn", "tp")]
+        cells = np.array([[int(row[place]) for place in order] for row in rows], np.int64)
+        return Counts(cells.reshape(-1, 2, 2), height, width)
     confusion = np.zeros((len(rows), len(rows)), np.int64)
     for index, row in enumerate(rows):
         confusion[index, index] = int(row[COLUMNS.index("tp")])
         for pair in row[COLUMNS.index("confused")].split():
             other, pixels = pair.split(":")
             confusion[index, int(other)] = int(pixels)
-    return Counts(confusion, int(rows[0][COLUMNS.index("height")]), int(rows[0][COLUMNS.index("width")]))
+    return Counts(confusion, height, width)

@@ -1,15 +1,12 @@
-"""How certain a mean is: intervals by resampling the independent units."""
+"""A mean of paired differences with its interval, as plain numbers for a results file."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-
-CHUNK = 1 << 20
-"""Draws held in memory at a time."""
+from seg_scse.errors import DataError
+from seg_scse.metrics.bootstrap import Bootstrap, Floats, bootstrap, count_units, missing_reason, unit_sums
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,33 @@ class Interval:
     reason: str = ""
 
 
+def mean_interval(values: Sequence[float] | Floats, groups: Sequence[Hashable] | None, settings: Bootstrap) -> Interval:
+    """Estimate a mean over images, with an interval over their independent units.
+
+    The difference of two scores of one image, given as one value, is resampled as a whole, so that what makes an image
+    hard for both does not widen the interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections
+    8.3 and 13.3). With groups, whole groups are resampled, and each resample's mean is over all of its values.
+
+    Args:
+        values: one finite number per image.
+        groups: the independent unit that each image belongs to, such as its patient.
+        settings: how the interval is made.
+
+    Raises:
+        DataError: a value is not finite, or the lengths differ.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        raise DataError("values of a mean must be finite: leave out the images without a score.")
+    sums = unit_sums(np.column_stack([numbers, np.ones_like(numbers)]), groups)
+    mean = float(numbers.mean()) if numbers.size else None
+    reason = missing_reason(len(sums), groups is not None)
+    if reason:
+        return Interval(mean, None, None, count_units(len(numbers), groups), reason)
+    found = bootstrap(sums, lambda totals: totals[:, :1] / totals[:, 1:], settings)
+    return Interval(mean, float(found.low[0]), float(found.high[0]), len(sums))
+
+
 def paired_interval(
     differences: Sequence[float] | Floats,
     groups: Sequence[Hashable] | None = None,
@@ -38,14 +62,9 @@ def paired_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Estimate the mean of paired differences, with a percentile bootstrap interval.
+    """Estimate the mean of paired differences, with a percentile interval: see `mean_interval`.
 
-    The difference of two scores of one image is resampled as a whole, so that what makes an image hard for both does
-    not widen the interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3).
-    With groups, whole groups are resampled, and each resample's mean is over all of its values. The percentile
-    interval is slightly too narrow for few units: below about 20, take it as a rough guide.
-
-    Memory is bounded by `CHUNK` draws, or one resample where that is larger; the result does not depend on it.
+    The percentile interval is slightly too narrow for few units: below about 20, take it as a rough guide.
 
     Args:
         differences: one finite number per image: score of the changed network minus score of the unchanged one.
@@ -55,40 +74,7 @@ def paired_interval(
         level: probability that the interval shall cover, in (0, 1).
 
     Raises:
-        ValueError: a difference is not finite, the lengths differ, `level` is not in (0, 1), or `resamples` < 1.
+        DataError: a difference is not finite, or the lengths differ.
+        ConfigError: `level` is not in (0, 1), or `resamples` < 1.
     """
-    values = np.asarray(differences, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("differences must be finite: leave out the images without a score.")
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level = {level} must lie in (0, 1), and resamples = {resamples} be at least 1.")
-    sums, sizes = _units(values, groups)
-    mean = float(values.mean()) if values.size else None
-    if len(sums) < 2:
-        unit = "image" if groups is None else "group"
-        return Interval(mean, None, None, len(sums), f"an interval needs at least two {unit}s, not {len(sums)}")
-    means = _resampled_means(sums, sizes, resamples, seed)
-    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(mean, float(low), float(high), len(sums))
-
-
-def _units(values: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """Return the sum and the number of values of each independent unit, in order of first appearance."""
-    if groups is None:
-        return values, np.ones_like(values)
-    position: dict[Hashable, int] = {}
-    unit = np.array([position.setdefault(group, len(position)) for group in groups], dtype=np.int64)
-    if len(unit) != len(values):
-        raise ValueError(f"{len(values)} differences have {len(unit)} groups: give one for each.")
-    sums, sizes = (np.bincount(unit, weights, len(position)).astype(np.float64) for weights in (values, None))
-    return sums, sizes
-
-
-def _resampled_means(sums: Floats, sizes: Floats, resamples: int, seed: int) -> Floats:
-    random = np.random.default_rng(seed)
-    step = max(1, CHUNK // len(sums))
-    parts = []
-    for start in range(0, resamples, step):
-        drawn = random.integers(0, len(sums), (min(step, resamples - start), len(sums)))
-        parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return np.concatenate(parts)
+    return mean_interval(differences, groups, Bootstrap("percentile", level, resamples, seed))

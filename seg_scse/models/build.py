@@ -16,6 +16,7 @@ from seg_scse.attention.probe import kind_of
 from seg_scse.attention.selective import replaced_convolutions
 from seg_scse.attention.trace import unreached_parameters
 from seg_scse.config.loading import nearest, problem_of
+from seg_scse.config.masks import Task
 from seg_scse.config.schema import ModelConfig
 from seg_scse.errors import ConfigError, numbered
 from seg_scse.models.attach import attach_configured, example_for
@@ -28,7 +29,9 @@ BUILD_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, NotImplementedErr
 """What smp and timm raise for a combination of architecture and encoder that they cannot build."""
 
 
-def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, num_classes: int = 2) -> nn.Module:
+def build_model(
+    config: ModelConfig | Mapping[str, Any], in_channels: int = 3, num_classes: int = 2, task: Task = "multiclass"
+) -> nn.Module:
     """Build a network with the gates that the configuration names.
 
     The network is one of segmentation-models-pytorch, or the classic U-Net of the scSE papers. Its weights depend on
@@ -41,10 +44,11 @@ def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, n
             `model` of a configuration file, such as `{"attention": {"preset": "paper_tmi"}}`.
         in_channels: channels of the image.
         num_classes: classes with the background, 2 or more.
+        task: `multiclass`, a pixel has one class; or `multilabel`, any number of those after the first.
 
     Returns:
-        A network in training mode: (N, in_channels, H, W) float -> logits (N, K, H, W), K = 1 for two classes
-        (foreground against background), else `num_classes`.
+        A network in training mode: (N, in_channels, H, W) float -> logits (N, K, H, W). K = 1 for two classes
+        (foreground against background), `num_classes` for more, `num_classes` - 1 for labels, a sigmoid each.
 
     Raises:
         ConfigError: an unknown key or name, a value out of its range, a combination that does not exist, or weights
@@ -58,7 +62,7 @@ def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, n
     config = _checked(config)
     _check_sizes(in_channels, num_classes)
     _check_names(config)
-    model = _build_host(config, in_channels, 1 if num_classes == 2 else num_classes)
+    model = _build_host(config, in_channels, output_channels(num_classes, task))
     example = _example(model, config, in_channels)
     attach_configured(model, config.attention, example)
     if config.weights is not None:
@@ -66,6 +70,11 @@ def build_model(config: ModelConfig | Mapping[str, Any], in_channels: int = 3, n
     for name in unreached_parameters(model, example):
         model.get_parameter(name).requires_grad_(False)
     return model
+
+
+def output_channels(num_classes: int, task: Task = "multiclass") -> int:
+    """Channels of the logits of a network for `num_classes` classes, the background counted."""
+    return num_classes - 1 if num_classes == 2 or task == "multilabel" else num_classes
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

@@ -15,7 +15,8 @@ class Distribution:
     """How the Dice of one class is spread over the images that score it.
 
     `bars` are (x, y, height) in drawing coordinates; `quartiles` are scores in [0, 1], empty without images; `highest`
-    is the number of images in the tallest bar; `ticks` is the SVG path of one mark per image.
+    is the number of images in the tallest bar; `ticks` is the SVG path of one mark per image; `interval` is that of the
+    mean, where there is one.
     """
 
     scored: int
@@ -23,10 +24,14 @@ class Distribution:
     quartiles: tuple[float, ...]
     bars: tuple[tuple[float, float, float], ...]
     ticks: str
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
 
 
-def distribute(values: Sequence[float | None]) -> Distribution:
-    """Sort the scores (share in [0, 1]; None = not scored) into 40 bins of 0.025."""
+def distribute(
+    values: Sequence[float | None], mean: float | None = None, interval: tuple[float, float] | None = None
+) -> Distribution:
+    """Sort the scores (share in [0, 1]; None = not scored) into 40 bins of 0.025; `mean` and `interval` are kept."""
     scores = np.array([value for value in values if value is not None], dtype=np.float64)
     if scores.size == 0:
         return Distribution(0, 0, (), (), "")
@@ -41,4 +46,6 @@ def distribute(values: Sequence[float | None]) -> Distribution:
         quartiles=tuple(float(q) for q in np.percentile(scores, (25, 50, 75))),
         bars=bars,
         ticks="".join(f"M{x} 0V1" for x in places),
+        mean=mean,
+        interval=interval,
     )

@@ -133,8 +133,8 @@ def evaluation_folder(explain_dir: Path) -> Path:
 
 
 def attention_section(evaluation_dir: Path, results: Results) -> AttentionSection | None:
-    """Return what the report of an evaluation says about gates; None for a network without them."""
-    if results.config.get("model", {}).get("attention", {}).get("type", "none") == "none":
+    """Return what the report of an evaluation says about gates; None for a network without them, and for several."""
+    if results.checkpoint is None or results.config.get("model", {}).get("attention", {}).get("type", "none") == "none":
         return None
     folder, weights = explanation_folder(evaluation_dir), results.checkpoint.sha256
     section = (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from seg_scse.report.reading import FOREGROUND, Natural, Part, Score, read_json, visible
+from seg_scse.report.reading import FOREGROUND, Natural, Part, Value, read_json, visible
 from seg_scse.report.wording import score
 
 FOLDS = "folds.json"
@@ -32,14 +32,14 @@ class Fold(Part):
     images: Natural
     epoch: Natural
     sha256: str
-    scores: dict[str, dict[str, Score]]
+    scores: dict[str, dict[str, Value]]
 
 
 class CrossValidation(Part):
     """The content of `folds.json`: every fold, mean and sample standard deviation over the folds."""
 
     folds: Annotated[tuple[Fold, ...], Field(min_length=2)]
-    mean: dict[str, dict[str, Score]]
+    mean: dict[str, dict[str, Value]]
     sd: dict[str, dict[str, Spread]]
 
 

@@ -6,12 +6,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from seg_scse.config.schema import IGNORE_INDEX
 from seg_scse.errors import DataError, numbered
 
 FOREGROUND = "foreground"
@@ -21,10 +17,10 @@ METRICS = ("dice", "iou", "precision", "recall")
 AVERAGES = ("per_image", "pooled")
 
 T = TypeVar("T")
-Labels = NDArray[np.uint8]
 Natural = Annotated[int, Field(ge=0)]
-FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]  # inside the folder: the page embeds no other file
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None
+Value = Annotated[float, Field(allow_inf_nan=False)] | None
+Interval = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class Part(BaseModel):
@@ -42,62 +38,122 @@ class Checkpoint(Part):
     sha256: str
 
 
+class Member(Checkpoint):
+    """One network of an ensemble or of a cross-validation; `run` is the name of its run folder."""
+
+    run: str
+
+
+class Surface(Part):
+    """How boundaries were scored: `tolerance` of nsd in `unit`; `spacing`: height and width of a pixel, or whence."""
+
+    tolerance: float
+    unit: str
+    spacing: tuple[float, float] | str | None = None
+
+
 class Protocol(Part):
-    """How predictions were made and scored."""
+    """How predictions were made and scored; what does not apply to masks of unknown origin is None."""
 
     resolution: str
     empty: Literal["exclude", "one", "zero"]
     threshold: float | None
-    tile: Natural
-    overlap: float
+    threshold_from: str | None = "configuration"
+    tta: Literal["none", "flips", "d4"] = "none"
+    tile: Natural | None = None
+    overlap: float | None = None
     ignore_index: Natural
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    surface: Surface | None = None
+    objects: bool = False
+    centerline: bool = False
 
 
 class Cases(Part):
-    """Number of images where a class is in truth or prediction (scored) and in neither (empty)."""
+    """Numbers of images: a class in truth or prediction (scored), in neither (empty), in one alone (missed, false)."""
 
     scored: Natural
     empty: Natural
+    missed: Natural = 0
+    false: Natural = 0
+
+
+class Bootstrap(Part):
+    """How intervals were computed: `n` independent units, each an image or a group of images."""
+
+    method: Literal["bca", "percentile"]
+    level: Annotated[float, Field(gt=0.0, lt=1.0)]
+    resamples: Natural
+    seed: int
+    unit: Literal["image", "group"]
+    n: Natural
+    groups: bool = False
+
+
+class Cost(Part):
+    """What the network costs: FLOPs of one tile (a multiply-add is two), memory in bytes, time in seconds."""
+
+    parameters: Natural | None = None
+    flops_per_tile: float | None = None
+    tile: Natural | None = None
+    peak_memory_bytes: Natural | None = None
+    peak_memory_of: str | None = None
+    megapixels_per_second: float | None = None
+    images_per_second: float | None = None
+    seconds: float | None = None
 
 
 class Data(Part):
     """The data set: digest of its files, whether the network was trained with them, and samples per split."""
 
-    digest: str
-    same_as_training: bool
-    samples: dict[str, Natural]
+    digest: str | None = None
+    same_as_training: bool | None = None
+    samples: dict[str, Natural] = {}
+    name: str | None = None
 
 
 class Results(Part):
-    """The content of `results.json`, format 1. Scores are shares in [0, 1]; None = not available."""
+    """The content of `results.json`, format 2.
 
-    format: Literal[1]
+    Keys of `scores`, `averages` and `intervals` carry the averaging: `dice_per_image`, `hd95_per_image`, `pq_pooled`.
+    Scores of classes and of `foreground`; None = not available.
+    """
+
+    format: Literal[2]
     name: str
     split: str
     created: str
     images: Natural
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    checkpoint: Checkpoint
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    checkpoint: Checkpoint | None = None
+    members: tuple[Member, ...] = ()
+    predictions: str | None = None
     protocol: Protocol
-    scores: dict[str, dict[str, Score]]
+    scores: dict[str, dict[str, Value]]
+    averages: dict[str, dict[str, Value]] = {}
+    bootstrap: Bootstrap | None = None
+    intervals: dict[str, dict[str, Interval | None]] = {}
     cases: dict[str, Cases]
-    confusion: tuple[tuple[Natural, ...], ...]
+    confusion: tuple[tuple[Natural, ...], ...] | None = None
+    cost: Cost | None = None
     data: Data
-    config: dict[str, Any]
+    config: dict[str, Any] = {}
     versions: dict[str, str]
     device: str
     folds: Annotated[int, Field(ge=2)] | None = None  # a cross-validation: every image by the fold that tests it
 
     @model_validator(mode="after")
     def _covers_every_class(self) -> Self:
-        for key in (f"{metric}_{average}" for metric in METRICS for average in AVERAGES):
-            absent = {*self.classes, FOREGROUND} - set(self.scores.get(key, {}))
-            if absent:
+        for key in {*self.scores, *(f"{metric}_{average}" for metric in METRICS for average in AVERAGES)}:
+            values = self.scores.get(key, {})
+            if absent := {*self.classes, FOREGROUND} - set(values):
                 raise ValueError(f"scores.{key} lacks {sorted(absent)}")
+            if key.startswith(METRICS) and not all(value is None or 0 <= value <= 1 for value in values.values()):
+                raise ValueError(f"scores.{key} holds a value that is not in [0, 1]")
         if absent := set(self.classes) - set(self.cases):
             raise ValueError(f"cases lacks {sorted(absent)}")
-        if {len(self.confusion), *map(len, self.confusion)} != {len(self.classes)}:
+        if self.confusion is not None and {len(self.confusion), *map(len, self.confusion)} != {len(self.classes)}:
             raise ValueError(f"confusion must be {len(self.classes)} x {len(self.classes)}, one row per class")
         return self
 
@@ -106,35 +162,31 @@ class Results(Part):
         """Names of all classes but the background."""
         return self.classes[1:]
 
+    @property
+    def units(self) -> int:
+        """Number of independent units: images, or groups of them where the data set names groups."""
+        return self.images if self.bootstrap is None else self.bootstrap.n
 
-class Case(Part):
-    """One drawn image: an entry of `cases/index.json`. `scale` = drawn size / original size."""
+    def score(self, key: str, name: str = FOREGROUND) -> float | None:
+        """Return a score, `<metric>_<averaging>`, of a class; None where it is not available or was not measured."""
+        return self.scores.get(key, {}).get(name)
 
-    id: str
-    kind: Literal["worst", "median", "best"]
-    score: Score
-    image: FileName
-    truth: FileName
-    prediction: FileName
-    scale: Annotated[float, Field(gt=0.0)]
-
-
-class PerImage(Part):
-    """Columns of `per_image.csv`: Dice per class name (None = not scored) in the order of `ids`."""
-
-    ids: tuple[str, ...]
-    ignored: tuple[int, ...]
-    dice: dict[str, tuple[float | None, ...]]
+    def interval(self, key: str, name: str = FOREGROUND) -> Interval | None:
+        """Return the interval of a score; None where there is none."""
+        return self.intervals.get(key, {}).get(name)
 
 
 EPOCHS = "epochs.csv"
 EXPLANATION = "explain.json"
 STUDY = "interventions.json"
 
+_COMPARE_AGAIN = "`seg-scse compare` writes this file: run it again."
 _CURES = {
     EPOCHS: "`python train.py` writes this file: restore it, or move it away to go without learning curves.",
     EXPLANATION: "`seg-scse explain RUN` writes this file: run it again, or move it away to go without this section.",
     STUDY: "`seg-scse explain RUN --intervene` writes this file: run it again.",
+    "compare.json": _COMPARE_AGAIN,
+    "differences.csv": _COMPARE_AGAIN,
     ".npz": "`seg-scse explain RUN` writes this file: run it again.",
 }
 
@@ -176,37 +228,13 @@ def read_results(path: Path) -> Results:
     """Read `results.json`.
 
     Raises:
-        DataError: the file is absent, is not JSON, or a field is missing, out of range or inconsistent.
+        DataError: the file is absent, is not JSON, of an earlier format, or a field is missing, out of range or
+            inconsistent.
     """
+    found = read_json(path, TypeAdapter(dict[str, Any]))
+    if found.get("format") == 1:
+        raise damaged(path, "is of format 1, which has no intervals; this version reads format 2: evaluate again.")
     return read_json(path, TypeAdapter(Results))
-
-
-def read_cases(path: Path) -> list[Case]:
-    """Read `cases/index.json`.
-
-    Raises:
-        DataError: the file is absent or malformed.
-    """
-    return read_json(path, TypeAdapter(list[Case]))
-
-
-def read_per_image(path: Path, results: Results) -> PerImage:
-    """Read `per_image.csv` of the evaluation that `results` describes.
-
-    Raises:
-        DataError: the file is absent, a column is missing, a cell is no score, or the rows are not the images scored.
-    """
-    rows = read_table(path, {"id", "ignored", *(f"dice_{name}" for name in (*results.classes, FOREGROUND))})
-    if len(rows) != results.images:
-        raise damaged(path, f"has {len(rows)} rows, but results.json counts {results.images} images.")
-    try:
-        return PerImage(
-            ids=tuple(row["id"] for row in rows),
-            ignored=tuple(int(row["ignored"]) for row in rows),
-            dice={name: tuple(_score(row[f"dice_{name}"]) for row in rows) for name in (*results.classes, FOREGROUND)},
-        )
-    except ValueError as error:
-        raise damaged(path, f"{error}.") from error
 
 
 def read_table(path: Path, columns: set[str]) -> list[dict[str, str]]:
@@ -238,53 +266,6 @@ def read_columns(path: Path, names: tuple[str, ...]) -> dict[str, list[float | N
         return {name: [float(row[name]) if row[name] else None for row in rows] for name in names}
     except ValueError as error:
         raise damaged(path, f"{error}.") from error
-
-
-def _score(cell: str) -> float | None:
-    if cell == "":
-        return None
-    value = float(cell)
-    if not 0.0 <= value <= 1.0:  # also refuses nan
-        raise ValueError(f"{cell!r} is not a score in [0, 1]")
-    return value
-
-
-def read_case_images(folder: Path, case: Case, num_classes: int) -> tuple[bytes, Labels, Labels]:
-    """Read the three PNG files of a case.
-
-    Returns:
-        The PNG bytes of the image as they are; truth and prediction, uint8 `H W` class indices (255 = ignore).
-
-    Raises:
-        DataError: a file is absent, is no image or no index map of the classes, or the sizes differ.
-    """
-    image_bytes, image = _read_png(folder / case.image)
-    truth, prediction = (_read_labels(folder / name, image.size, num_classes) for name in (case.truth, case.prediction))
-    return image_bytes, truth, prediction
-
-
-def _read_labels(path: Path, size: tuple[int, int], num_classes: int) -> Labels:
-    _, image = _read_png(path)
-    if image.mode not in ("L", "P") or image.size != size:
-        found = f"{image.mode}, {image.width} x {image.height}"
-        raise damaged(path, f"is {found}; an 8-bit index map of {size[0]} x {size[1]} is needed.")
-    labels = np.asarray(image, dtype=np.uint8)
-    if unknown := sorted(set(np.unique(labels).tolist()) - {*range(num_classes), IGNORE_INDEX}):
-        raise damaged(path, f"holds the values {unknown}, which are no index of the {num_classes} classes.")
-    return labels
-
-
-def _read_png(path: Path) -> tuple[bytes, Image.Image]:
-    """Bytes and decoded image of a PNG file."""
-    try:
-        data = path.read_bytes()
-        image = Image.open(io.BytesIO(data), formats=["PNG"])
-        image.load()
-    except FileNotFoundError:
-        raise damaged(path, "file not found.") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise damaged(path, f"is not a readable PNG ({error}).") from error
-    return data, image
 
 
 def visible(text: str) -> str:

@@ -5,14 +5,22 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from seg_scse.report.reading import AVERAGES, FOREGROUND, METRICS, Results, visible
-from seg_scse.report.wording import POLICIES, foreground, score
+from seg_scse.report.headings import MEASURES, measure_of
+from seg_scse.report.measured import split_name
+from seg_scse.report.precision import level, unit_of, units
+from seg_scse.report.reading import FOREGROUND, Results, visible
+from seg_scse.report.wording import POLICIES, foreground
 
 _WIDTH = 100
-_SCORE = 8
-_GROUP = _SCORE * len(METRICS)
-_HEADINGS = "".join(f"{heading:>{_SCORE}}" for heading in ("Dice", "IoU", "Prec.", "Recall"))
+_COLUMN = 13
 _FOREGROUND_LABEL = "foreground"
+_COLUMNS = {
+    "dice_per_image": "Dice/image",
+    "dice_pooled": "Dice pooled",
+    "iou_per_image": "IoU/image",
+    "iou_pooled": "IoU pooled",
+    "hd95_per_image": "HD95",
+}
 
 
 def results_table(results: Mapping[str, Any]) -> str:
@@ -23,45 +31,70 @@ def results_table(results: Mapping[str, Any]) -> str:
 
     Returns:
         Lines of at most 100 columns, without colour and without a final line break: what was measured, then one row per
-        class and one for the foreground, with the scores per image and pooled and the number of images.
+        class and one for the foreground with Dice and IoU per image and pooled, HD95 where it was measured and the
+        number of images, and a last row with the intervals of the foreground.
 
     Raises:
         pydantic.ValidationError: `results` is not what the evaluation writes.
     """
     checked = Results.model_validate(results)
+    keys = [key for key in _COLUMNS if key in checked.scores]
     counts = max(len("scored"), len(str(checked.images))) + 2
-    room = _WIDTH - 2 * _GROUP - 2 * counts
+    room = _WIDTH - _COLUMN * len(keys) - 2 * counts
     names = [_shortened(visible(name), room) for name in checked.classes]
-    width = max(map(_columns, [*names, _FOREGROUND_LABEL]))
-    lines = [
-        *_preamble(checked),
-        "",
-        f"{'':{width}}{'per image':>{_GROUP}}{'pooled':>{_GROUP}}{'images':>{2 * counts}}",
-        f"{'class':{width}}{_HEADINGS}{_HEADINGS}{'scored':>{counts}}{'empty':>{counts}}",
-    ]
+    interval = f"{level(checked)} interval"
+    width = max(map(_columns, [*names, _FOREGROUND_LABEL, interval]))
+    headings = "".join(f"{_heading(key, checked):>{_COLUMN}}" for key in keys)
+    lines = [*_preamble(checked), "", f"{'class':{width}}{headings}{'scored':>{counts}}{'empty':>{counts}}"]
     for name, label in zip(checked.classes, names, strict=True):
         cases = checked.cases[name]
-        lines.append(f"{_row(checked, name, label, width)}{cases.scored:>{counts}}{cases.empty:>{counts}}")
-    lines.append(_row(checked, FOREGROUND, _FOREGROUND_LABEL, width))
+        row = _row(checked, keys, name, label, width)
+        lines.append(f"{row}{cases.scored:>{counts}}{cases.empty:>{counts}}")
+    lines.append(_row(checked, keys, FOREGROUND, _FOREGROUND_LABEL, width))
+    if checked.intervals:
+        cells = "".join(f"{_interval(checked, key):>{_COLUMN}}" for key in keys)
+        lines.append(f"{interval:{width}}{cells}")
     return "\n".join(lines)
 
 
 def _preamble(results: Results) -> list[str]:
-    protocol = results.protocol
-    epoch = "" if results.folds else f" of epoch {results.checkpoint.epoch}"
     text = (
-        f"{visible(results.name)}: {visible(results.split)} split, {results.images} images, "
-        f"{visible(protocol.resolution)} resolution, {visible(results.checkpoint.file)}{epoch}. "
+        f"{visible(results.name)}: {split_name(results)}, {units(results)}, "
+        f"{visible(results.protocol.resolution)} resolution, {_origin(results)}. "
         "Per image: mean over images; pooled: from the pixels of all images together. "
-        f"Foreground: {foreground(results)}. Class in neither truth nor prediction: {POLICIES[protocol.empty]}."
+        f"Foreground: {foreground(results)}. Class in neither truth nor prediction: "
+        f"{POLICIES[results.protocol.empty]}."
     )
     return textwrap.wrap(text, _WIDTH, break_on_hyphens=False)
 
 
-def _row(results: Results, key: str, label: str, width: int) -> str:
-    values = [results.scores[f"{metric}_{average}"][key] for average in AVERAGES for metric in METRICS]
-    padding = " " * (width - _columns(label))
-    return label + padding + "".join(f"{score(value):>{_SCORE}}" for value in values)
+def _origin(results: Results) -> str:
+    if results.predictions is not None:
+        return f"masks from {visible(results.predictions)}"
+    if results.checkpoint is None:
+        return f"{len(results.members)} networks together"
+    epoch = "" if results.folds else f" of epoch {results.checkpoint.epoch}"
+    return f"{visible(results.checkpoint.file)}{epoch}"
+
+
+def _heading(key: str, results: Results) -> str:
+    return f"{_COLUMNS[key]} ({unit_of(results)})" if MEASURES[measure_of(key)].length else _COLUMNS[key]
+
+
+def _row(results: Results, keys: list[str], name: str, label: str, width: int) -> str:
+    cells = (MEASURES[measure_of(key)].text(results.score(key, name)) for key in keys)
+    return label + " " * (width - _columns(label)) + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+
+
+def _interval(results: Results, key: str) -> str:
+    """`0.831-0.876`; empty without an interval."""
+    interval = results.interval(key)
+    if interval is None:
+        return ""
+    digits = 3
+    if MEASURES[measure_of(key)].length:
+        digits = 1 if interval[1] < 100 else 0  # pixels of a large image would not fit
+    return f"{interval[0]:.{digits}f}-{interval[1]:.{digits}f}"
 
 
 def _shortened(name: str, room: int) -> str:

@@ -56,7 +56,7 @@ def choose_config(
     encoder = "resnet34" if device == "cuda" else "resnet18"
     reasons["model.encoder"] = f"{encoder} is what a {device.upper()} trains in a reasonable time"
     reasons["model.attention.type"] = "scSE after every decoder stage; type: none is the same network without it"
-    reasons["loss.terms"] = _loss_reason(seen, len(data.get("classes", base.classes)))
+    reasons["loss.terms"] = _loss_reason(seen, len(data.get("classes", base.classes)), base.task)
     config = Config.model_validate(
         {
             "name": path_name(images.absolute().parent),
@@ -158,7 +158,9 @@ def _shares(count: int, what: str = "pairs of image and mask") -> dict[str, floa
     return {"train": 1.0 - 2 * held_out, "val": held_out, "test": held_out}
 
 
-def _loss_reason(seen: Seen, classes: int) -> str:
+def _loss_reason(seen: Seen, classes: int, task: str) -> str:
+    if task == "multilabel":
+        return "binary cross-entropy of each label for smooth gradients plus its Dice, which does not mind rare labels"
     total = seen.values.total()
     if seen.objects or seen.coloured or classes != len(seen.values):
         return "cross-entropy for smooth gradients plus Dice, which does not mind rare classes"

@@ -47,7 +47,7 @@ def build_trainer(
     statistics = data.store.statistics(train)
     model = _model(config, network, data, device)
     standardize = Standardizer(statistics.mean, statistics.std).to(device)
-    loss = build_loss(config.loss, classes).to(device)
+    loss = build_loss(config.loss, classes, config.data.task).to(device)
     sampler = _sampler(config, statistics.sizes)
     predictor = Predictor.from_config(config, model, standardize, device, precision)
     schedule = Schedule(config.optimizer, _total_steps(config, len(sampler)))
@@ -85,7 +85,7 @@ def _labelled(data: PreparedData, split: str) -> list[int]:
 def _model(config: Config, network: ModelConfig, data: PreparedData, device: torch.device) -> nn.Module:
     """Build the network; its random weights depend on the seed only."""
     torch.manual_seed(config.seed)
-    model = build_model(network, len(data.config.band_names), len(config.data.classes))
+    model = build_model(network, len(data.config.band_names), len(config.data.classes), config.data.task)
     return model.to(device).to(memory_format=torch.channels_last)
 
 

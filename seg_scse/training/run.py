@@ -11,7 +11,7 @@ from seg_scse import checkpoint, distributed, provenance
 from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
-from seg_scse.data.prepare import PreparedData, prepare_data, require_multiclass
+from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.errors import CheckpointError, ConfigError
 from seg_scse.files import write_text
 from seg_scse.inference.device import choose_device
@@ -63,7 +63,6 @@ def start(
         if (folder / checkpoint.LAST).exists():
             raise ConfigError(f"{folder}: holds a run already. Continue it with --resume {folder}, or choose --out.")
         try:
-            require_multiclass(config.data)
             data = prepare_data(config.data)
             config = config.model_copy(update={"data": data.config})
             trainer = build_trainer(config, data, device, folder, on_epoch, config.model)

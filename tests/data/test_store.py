@@ -249,3 +249,56 @@ def test_progress_is_drawn_on_stderr(root, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "reading data" in captured.err
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Two labels that overlap in the second image, with a label that the first one lacks; ignored where no data is."""
+    masks = {"a": ([[1, 1, 0], [0, 0, 0]], [[1, 1, 1], [0, 0, 0]]), "b": ([[0] * 3] * 2, [[0, 1, 1], [0, 1, 0]])}
+    for name, planes in masks.items():
+        (tmp_path / "data/masks" / name).mkdir(parents=True)
+        for i, plane in enumerate(planes * 3):
+            Image.fromarray(255 * np.array(plane, np.uint8)).save(tmp_path / f"data/masks/{name}/{i}.png")
+    (tmp_path / "data/images").mkdir()
+    for i in range(6):
+        image = np.full((2, 3, 1), i + 1, np.uint8)
+        image[1, 2] = 0
+        np.save(tmp_path / f"data/images/{i}.npy", image)
+    return tmp_path / "data"
+
+
+LABELS = {
+    "task": "multilabel",
+    "masks": "masks/{class}",
+    "classes": ("none", "a", "b"),
+    "mask": {"encoding": "files"},
+    "bands": ["x"],
+    "nodata": 0,
+}
+
+
+def test_labels_are_counted_and_placed_where_their_bits_are(labelled):
+    store = prepare(labelled, **LABELS)
+    assert np.asarray(store.mask(1)).tolist() == [[1, 3, 3], [0, 2, 255]]
+    statistics = store.statistics([0, 1])
+    assert statistics.class_pixels == (3 + 1, 2 + 3, 3)
+    assert statistics.ignored == 2
+    for _ in range(2):  # found, then remembered
+        places = store.places(1)
+        assert {label: found.tolist() for label, found in places.pixels.items()} == {
+            0: [[1, 0]],
+            1: [[0, 0], [0, 1], [0, 2]],
+            2: [[0, 1], [0, 2], [1, 1]],
+        }
+        assert places.counts == {0: 1, 1: 3, 2: 3}
+    assert set(store.places(0).pixels) == {0, 1}
+
+
+def test_places_of_labels_are_those_of_masks_that_are_not_kept(labelled, tmp_path):
+    kept = prepare(labelled, **LABELS)
+    read = prepare(labelled, **LABELS, cache=str(tmp_path / "other"), cache_gb=1e-9)
+    assert not read.entries[1].stored
+    for index in range(len(kept)):
+        ours, theirs = kept.places(index), read.places(index)
+        assert ours.counts == theirs.counts
+        assert all(np.array_equal(ours.pixels[label], theirs.pixels[label]) for label in theirs.pixels)

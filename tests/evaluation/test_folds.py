@@ -11,7 +11,11 @@ from seg_scse.data.listing.splits import write_splits
 from seg_scse.data.samples import Sample
 from seg_scse.errors import DataError
 from seg_scse.evaluation.folds import merge_folds, scored_weights
+from seg_scse.evaluation.histograms import read_histograms, write_histograms
+from seg_scse.evaluation.tables import Tables, write_groups
 from seg_scse.metrics.counts import Counts, CountsTable
+from seg_scse.metrics.measures import MeasureTable
+from seg_scse.metrics.probabilities import count_probabilities
 from seg_scse.metrics.scores import per_image_scores, score_table
 
 CLASSES = ("background", "cell")
@@ -22,6 +26,14 @@ def confusion(right: int) -> np.ndarray:
     return np.array([[50, 0], [50 - right, right]])
 
 
+def measured(ids: list[str]) -> MeasureTable:
+    """Distances that grow by 1 from image to image."""
+    table = MeasureTable(("hd95", "assd", "nsd", "boundary_iou"), 2)
+    for place, name in enumerate(ids):
+        table.add(name, np.array([[np.nan] * 4, [1.0 + place, 0.5, 0.5, 0.5]]))
+    return table
+
+
 def write_fold(run: Path, number: int, right: dict[str, int], every: list[str], **changes: object) -> Path:
     """Write what the evaluation of a fold leaves behind, each image with its number of found pixels."""
     fold = run / f"fold{number}"
@@ -30,11 +42,21 @@ def write_fold(run: Path, number: int, right: dict[str, int], every: list[str], 
     for name, pixels in right.items():
         table.add(name, Counts(confusion(pixels), 10, 10))
     table.to_csv(folder / "counts.csv")
+    measured(list(right)).to_csv(folder / "surfaces.csv")
+    write_groups(folder / "groups.csv", list(right), [f"patient of {name}" for name in right])
+    random = np.random.default_rng(number)
+    histograms = {name: count_probabilities(*drawn_probabilities(random), 2) for name in right}
+    write_histograms(folder / "probabilities.npz", histograms)
     results = {
-        "format": 1,
+        "format": 2,
         "classes": list(CLASSES),
+        "task": "multiclass",
         "images": len(right),
         "protocol": {"empty": "exclude", "tile": 256},
+        "cost": None,
+        "versions": {},
+        "device": "a drawn one",
+        "config": {"evaluation": {"resamples": 1000}},
         "scores": score_table(table, CLASSES, "exclude"),
         "data": {"digest": "d", "same_as_training": True, "samples": {"train": 3, "test": len(right)}},
         "checkpoint": {"file": "checkpoints/best.ckpt", "epoch": 3 + number, "step": 30, "sha256": f"{number}"},
@@ -44,6 +66,13 @@ def write_fold(run: Path, number: int, right: dict[str, int], every: list[str], 
     write_splits(fold / "splits.csv", [Sample(name, Path(), (), "test", name) for name in every])
     _write_cases(folder / "cases", per_image_scores(table, CLASSES, "exclude"), number)
     return fold
+
+
+def drawn_probabilities(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities, labels and truth of an image of 10 x 10 pixels."""
+    probabilities = random.random((1, 10, 10), np.float32)
+    labels = (probabilities[0] > 0.5).astype(np.uint8)
+    return probabilities, labels, random.integers(0, 2, (10, 10)).astype(np.uint8)
 
 
 def _write_cases(folder: Path, rows: list[dict], number: int) -> None:
@@ -86,6 +115,27 @@ def test_all_images_are_in_one_table(run):
     assert results["checkpoint"]["file"] == "checkpoints/best.ckpt of each of 2 folds"
     assert json.loads((folder / "results.json").read_text()) == results
     assert len((folder / "per_image.csv").read_text().splitlines()) == 7
+
+
+def test_distances_groups_and_probabilities_of_all_images_are_joined_too(run):
+    folder, results = merge_folds(run, folds(run))
+    tables = Tables.read(folder)
+    assert tables.surfaces.column("hd95")[:, 1].tolist() == [1, 2, 3, 1, 2, 3]
+    assert results["scores"]["hd95_per_image"]["cell"] == 2
+    assert tables.groups == tuple(f"patient of {name}" for name in "abcdef")
+    assert (results["bootstrap"]["unit"], results["bootstrap"]["n"]) == ("group", 6)
+    low, high = results["intervals"]["dice_per_image"]["cell"]
+    assert low < results["scores"]["dice_per_image"]["cell"] < high
+    joined = json.loads((folder / "probabilities.json").read_text())["curves"][0]
+    assert sum(joined["negative"]) + sum(joined["positive"]) == 600
+    assert list(read_histograms(folder / "probabilities.npz")) == list("abcdef")
+
+
+def test_where_a_fold_was_not_measured_in_the_same_way_nothing_is_joined(run):
+    both = folds(run)
+    (both[1] / "evaluation" / "test" / "surfaces.csv").unlink()
+    with pytest.raises(DataError, match=r"surfaces\.csv is in 1 of 2 evaluations\. Score them all in one way"):
+        merge_folds(run, both)
 
 
 def test_the_spread_is_that_of_the_sample_of_folds(run):
@@ -137,8 +187,12 @@ def test_results_that_are_missing_or_damaged_are_named(run):
     path = both[1] / "evaluation" / "test" / "results.json"
     path.write_text("[]")
     with pytest.raises(
-        DataError, match=r"results\.json: is no result of an evaluation\. `python evaluate\.py .*fold1`"
+        DataError, match=r"results\.json: is no result of an evaluation\. Evaluate again: python evaluate\.py .*fold1"
     ):
+        merge_folds(run, both)
+    assert scored_weights(both[1]) is None, "it is scored again"
+    path.write_text('{"format": 1}')
+    with pytest.raises(DataError, match=r"has format 1, this version reads 2\. Evaluate again: python evaluate\.py"):
         merge_folds(run, both)
     path.unlink()
     assert scored_weights(both[1]) is None

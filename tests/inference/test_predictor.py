@@ -3,6 +3,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seg_scse.config.loading import override
+from seg_scse.config.schema import Config
 from seg_scse.data.lazy import Window, Windowed
 from seg_scse.data.scaling import Scaled, Scaling
 from seg_scse.data.standardize import Standardizer
@@ -123,3 +125,36 @@ def test_standardizer_maps_bytes_by_channel_and_survives_a_constant_channel() ->
     output = standardize(torch.tensor([0, 255, 255], dtype=torch.uint8).view(1, 3, 1, 1))
     assert torch.allclose(output.flatten(), torch.tensor([0.0, 1.0, 0.0]))
     assert torch.isfinite(output).all()
+
+
+def test_the_configuration_says_how_a_network_is_applied() -> None:
+    config = override(
+        Config(),
+        [
+            "data.task=multilabel",
+            "data.mask.encoding=bands",
+            "data.classes=[none, red, green]",
+            "trainer.crop=96",
+            "evaluation.overlap=0.5",
+            "evaluation.batch_size=7",
+            "evaluation.threshold=0.3",
+            "evaluation.tta=d4",
+        ],
+    )
+    model, standardize = Recorder(2), Standardizer([0.5], [0.2])
+    network = Predictor.from_config(config, model, standardize, torch.device("cpu"), "bf16")
+    assert network == Predictor(
+        model, standardize, torch.device("cpu"), "bf16", 96, 0.5, 7, 0.3, multilabel=True, tta="d4"
+    )
+    plain = Predictor.from_config(Config(), model, standardize, torch.device("cpu"), "fp32")
+    assert (plain.multilabel, plain.tta, plain.members) == (False, "none", (plain,))
+
+
+def test_the_labels_of_a_multilabel_network_do_not_compete() -> None:
+    model, pixels = Recorder(2), image(64, 64)
+    network = Predictor(**{**vars(predictor(model)), "multilabel": True})
+    found = network.probabilities(pixels)
+    whole = Standardizer([0.4, 0.5, 0.6], [0.2, 0.2, 0.2])(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    assert torch.allclose(found, model.conv(whole)[0].sigmoid(), atol=1e-6)
+    assert np.array_equal(network.labels(found), ((found > 0.5) * torch.tensor([1, 2])[:, None, None]).sum(0).numpy())
+    assert torch.allclose(as_logits(found, multilabel=True), model.conv(whole)[0], atol=1e-3)

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays as drawn_arrays
 from sklearn.metrics import confusion_matrix
 
 from seg_scse.errors import DataError
-from seg_scse.metrics import counts as counts_module
+from seg_scse.metrics import pixels as pixels_module
 from seg_scse.metrics.counts import Counts, CountsTable, count_pixels
 
 
@@ -69,7 +69,7 @@ def test_counts_equal_those_of_scikit_learn(num_classes):
 def test_counts_do_not_depend_on_strips_or_memory_layout(monkeypatch):
     prediction, truth = draw(1)
     whole = count_pixels(prediction, truth, 3)
-    monkeypatch.setattr(counts_module, "STRIP_PIXELS", 10)
+    monkeypatch.setattr(pixels_module, "STRIP_PIXELS", 10)
     np.testing.assert_array_equal(count_pixels(prediction, truth, 3).confusion, whole.confusion)
     flipped = count_pixels(np.asfortranarray(prediction)[:, ::-1], truth[:, ::-1], 3)
     np.testing.assert_array_equal(flipped.confusion, whole.confusion)

@@ -1,14 +1,20 @@
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torchmetrics.segmentation import MeanIoU
 
 from seg_scse.errors import ConfigError
 from seg_scse.metrics.counts import Counts, CountsTable, count_pixels
-from seg_scse.metrics.scores import METRICS, cases, foreground_score, image_scores, per_image_scores, score_table
+from seg_scse.metrics.scores import (
+    METRICS,
+    cases,
+    column_scores,
+    foreground_score,
+    image_scores,
+    per_image_rows,
+    per_image_scores,
+    score_table,
+)
 
 CELLS = ("background", "cell")
 TISSUE = ("background", "gland", "stroma")
@@ -35,7 +41,7 @@ def table_of(*pairs, num_classes=2):
 
 
 def scores_of(name, *pairs, empty="exclude"):
-    """(dice, iou, precision, recall) of one averaging for the class `cell`."""
+    """All METRICS of one averaging for the class `cell`."""
     table = score_table(table_of(*pairs), CELLS, empty)
     return tuple(table[f"{metric}_{name}"]["cell"] for metric in METRICS)
 
@@ -44,15 +50,17 @@ def scores_of(name, *pairs, empty="exclude"):
 @pytest.mark.parametrize(
     ("prediction", "truth", "expected"),
     [
-        pytest.param(SQUARE, SQUARE, (1.0, 1.0, 1.0, 1.0), id="perfect"),
-        pytest.param(NOTHING, NOTHING, (None, None, None, None), id="empty truth, empty prediction"),
-        pytest.param(CORNER, NOTHING, (0.0, 0.0, 0.0, None), id="empty truth, one false pixel"),
-        pytest.param(NOTHING, CORNER, (0.0, 0.0, None, 0.0), id="one pixel, empty prediction"),
-        # COLUMN against SQUARE: tp = 2, fp = 1, fn = 2
-        pytest.param(COLUMN, SQUARE, (4 / 7, 2 / 5, 2 / 3, 2 / 4), id="overlap"),
-        pytest.param(EVERYTHING, EVERYTHING, (1.0, 1.0, 1.0, 1.0), id="one class only"),
-        pytest.param(EVERYTHING, CORNER, (2 / 10, 1 / 9, 1 / 9, 1.0), id="all predicted"),
-        pytest.param(COLUMN, IGNORED, (None, None, None, None), id="all ignored"),
+        pytest.param(SQUARE, SQUARE, (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0), id="perfect"),
+        pytest.param(NOTHING, NOTHING, (None,) * 8, id="empty truth, empty prediction"),
+        pytest.param(
+            CORNER, NOTHING, (0.0, 0.0, 0.0, None, 8 / 9, 8 / 9, None, None), id="empty truth, one false pixel"
+        ),
+        pytest.param(NOTHING, CORNER, (0.0, 0.0, None, 0.0, 1.0, 8 / 9, 1.0, -1.0), id="one pixel, empty prediction"),
+        # COLUMN against SQUARE: tp = 2, fp = 1, fn = 2, tn = 4
+        pytest.param(COLUMN, SQUARE, (4 / 7, 2 / 5, 2 / 3, 2 / 4, 4 / 5, 6 / 9, 1 / 4, -1 / 4), id="overlap"),
+        pytest.param(EVERYTHING, EVERYTHING, (1.0, 1.0, 1.0, 1.0, None, 1.0, 0.0, 0.0), id="one class only"),
+        pytest.param(EVERYTHING, CORNER, (2 / 10, 1 / 9, 1 / 9, 1.0, 0.0, 1 / 9, 8.0, 8.0), id="all predicted"),
+        pytest.param(COLUMN, IGNORED, (None,) * 8, id="all ignored"),
     ],
 )
 def test_scores_of_one_image_equal_those_by_hand(name, prediction, truth, expected):
@@ -63,36 +71,46 @@ def test_ignored_pixels_change_no_score():
     truth = SQUARE.copy()
     truth[0, 0] = 255  # a hit
     truth[2, 0] = 255  # the false positive
-    assert scores_of("pooled", (COLUMN, truth)) == (2 / 4, 1 / 3, 1.0, 1 / 3)
+    assert scores_of("pooled", (COLUMN, truth)) == (2 / 4, 1 / 3, 1.0, 1 / 3, 1.0, 5 / 7, 2 / 3, -2 / 3)
 
 
 def test_pooled_and_per_image_means_equal_those_by_hand():
     pairs = (SQUARE, SQUARE), (COLUMN, SQUARE), (CORNER, NOTHING), (NOTHING, NOTHING), (COLUMN, IGNORED)
-    # dice 1, 4/7, 0, -, -; the sums over the images: tp = 6, fp = 2, fn = 2
-    assert scores_of("per_image", *pairs) == pytest.approx(
-        ((1 + 4 / 7 + 0) / 3, (1 + 2 / 5 + 0) / 3, (1 + 2 / 3 + 0) / 3, (1 + 1 / 2) / 2)
-    )
-    assert scores_of("pooled", *pairs) == pytest.approx((12 / 16, 6 / 10, 6 / 8, 6 / 8))
-    assert cases(table_of(*pairs), CELLS) == {
-        "background": {"scored": 4, "empty": 1},
-        "cell": {"scored": 3, "empty": 2},
+    # dice 1, 4/7, 0, -, -; the sums over the images: tp = 6, fp = 2, fn = 2, tn = 26
+    shared = (1 + 4 / 7 + 0) / 3, (1 + 2 / 5 + 0) / 3, (1 + 2 / 3 + 0) / 3, (1 + 1 / 2) / 2
+    right = (1 + 4 / 5 + 8 / 9 + 1) / 4, (1 + 6 / 9 + 8 / 9 + 1) / 4
+    assert scores_of("per_image", *pairs) == pytest.approx((*shared, *right, (0 + 1 / 4) / 2, (0 - 1 / 4) / 2))
+    assert scores_of("pooled", *pairs) == pytest.approx((12 / 16, 6 / 10, 6 / 8, 6 / 8, 26 / 28, 32 / 36, 0, 0))
+
+
+def test_the_cases_of_a_class_are_counted_by_where_it_is():
+    pairs = (COLUMN, SQUARE), (CORNER, NOTHING), (NOTHING, CORNER), (NOTHING, SQUARE), (NOTHING, NOTHING)
+    assert cases(table_of(*pairs, (COLUMN, IGNORED)), CELLS) == {
+        "background": {"scored": 5, "empty": 1, "missed": 0, "false": 0},
+        "cell": {"scored": 4, "empty": 2, "missed": 2, "false": 1},
+    }
+    assert cases(table_of((EVERYTHING, CORNER), (CORNER, EVERYTHING)), CELLS)["background"] == {
+        "scored": 2,
+        "empty": 0,
+        "missed": 1,
+        "false": 1,
     }
 
 
 @pytest.mark.parametrize(("empty", "dice"), [("exclude", 3 / 3), ("one", 4 / 4), ("zero", 3 / 4)])
 def test_the_policy_scores_images_without_the_class(empty, dice):
     pairs = (SQUARE, SQUARE), (SQUARE, SQUARE), (SQUARE, SQUARE), (NOTHING, NOTHING)
-    assert scores_of("per_image", *pairs, empty=empty) == (dice,) * 4
-    assert scores_of("pooled", *pairs, empty=empty) == (1.0,) * 4
+    assert scores_of("per_image", *pairs, empty=empty) == (dice,) * 4 + (1.0, 1.0, 0.0, 0.0)
+    assert scores_of("pooled", *pairs, empty=empty) == (1.0,) * 6 + (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("empty", "made_up"), [("one", 1), ("zero", 0)])
 def test_the_policy_touches_no_other_zero_over_zero(empty, made_up):
     # Images: a hit, a false positive (no recall), a miss (no precision), neither, all ignored.
     pairs = (SQUARE, SQUARE), (CORNER, NOTHING), (NOTHING, CORNER), (NOTHING, NOTHING), (COLUMN, IGNORED)
-    assert scores_of("per_image", *pairs, empty=empty) == pytest.approx(
-        ((1 + 0 + 0 + made_up) / 4, (1 + 0 + 0 + made_up) / 4, (1 + 0 + made_up) / 3, (1 + 0 + made_up) / 3)
-    )
+    ruled = (1 + 0 + 0 + made_up) / 4, (1 + 0 + 0 + made_up) / 4, (1 + 0 + made_up) / 3, (1 + 0 + made_up) / 3
+    others = (1 + 8 / 9 + 1 + 1) / 4, (1 + 8 / 9 + 8 / 9 + 1) / 4, (0 + 1) / 2, (0 - 1) / 2
+    assert scores_of("per_image", *pairs, empty=empty) == pytest.approx((*ruled, *others))
 
 
 @pytest.mark.parametrize("empty", ["exclude", "one", "zero"])
@@ -103,8 +121,9 @@ def test_a_class_absent_from_the_whole_set_is_not_available(empty):
         assert by_class["stroma"] is None, name
         assert by_class["foreground"] == by_class["gland"], name
     assert scores["dice_per_image"]["gland"] == pytest.approx((1 + 4 / 7) / 2)
-    assert cases(table, TISSUE)["stroma"] == {"scored": 0, "empty": 2}
-    assert [row["dice_stroma"] for row in per_image_scores(table, TISSUE, empty)] == [None, None]
+    assert cases(table, TISSUE)["stroma"] == {"scored": 0, "empty": 2, "missed": 0, "false": 0}
+    for row in per_image_scores(table, TISSUE, empty):
+        assert [row[f"{metric}_stroma"] for metric in METRICS] == [None] * 8
 
 
 def test_the_foreground_is_the_mean_over_the_foreground_classes():
@@ -147,7 +166,7 @@ def test_the_monitor_equals_the_table(empty):
 
 def test_a_set_without_images_has_no_scores():
     scores = score_table(CountsTable(2), CELLS, "one")
-    assert len(scores) == 8
+    assert len(scores) == 16
     assert {value for by_class in scores.values() for value in by_class.values()} == {None}
     assert per_image_scores(CountsTable(2), CELLS, "one") == []
 
@@ -200,6 +219,8 @@ def test_dice_and_iou_of_one_pair_of_counts_are_bound_and_symmetric(tp, fp, fn, 
     if tp + fp + fn == 0:
         assert np.isnan(list(one.values())).all()
         return
+    assert one["volume_bias"] >= -1 or np.isnan(one["volume_bias"])
+    np.testing.assert_equal(one.pop("volume_error"), abs(one.pop("volume_bias")))
     assert one["dice"] == pytest.approx(2 * one["iou"] / (1 + one["iou"]))
     assert (one["dice"], one["iou"]) == (swapped["dice"], swapped["iou"])
     np.testing.assert_equal((one["precision"], one["recall"]), (swapped["recall"], swapped["precision"]))
@@ -212,42 +233,33 @@ def test_dice_and_iou_of_a_mean_break_the_rule_for_one_pair():
     assert abs(scores["dice_per_image"]["cell"] - 2 * iou / (1 + iou)) > 0.01
 
 
-def clean_pair(seed):
-    random = np.random.default_rng(seed)
-    truth = random.integers(0, 3, (16, 16)).astype(np.uint8)
-    return np.where(random.random((16, 16)) < 0.7, truth, 0).astype(np.uint8), truth
+def test_a_column_of_any_score_is_averaged_like_those_of_pixels():
+    column = np.array([[0.5, 1.0, 7.0], [np.nan, 3.0, np.nan], [np.nan, np.nan, np.nan]])
+    assert column_scores(column, TISSUE) == {"foreground": 4.5, "background": 0.5, "gland": 2.0, "stroma": 7.0}
+    assert set(column_scores(column[2:], TISSUE).values()) == {None}
+    table = random_table(range(6))
+    by_image = image_scores(table, "one")
+    scores = score_table(table, TISSUE, "one")
+    assert {f"{name}_per_image": column_scores(by_image[name], TISSUE) for name in METRICS} == {
+        name: value for name, value in scores.items() if name.endswith("_per_image")
+    }
 
 
-def test_scores_agree_with_smp_where_all_classes_are_present():
-    pairs = [clean_pair(seed) for seed in range(4)]
-    stacks = [torch.from_numpy(np.stack(maps)).long() for maps in zip(*pairs, strict=True)]
-    stats = smp.metrics.get_stats(*stacks, mode="multiclass", num_classes=3)
-    scores = score_table(table_of(*pairs, num_classes=3), TISSUE, "exclude")
-    for name, function in (
-        ("iou", "iou_score"),
-        ("dice", "f1_score"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-    ):
-        for averaging, reduction in (("pooled", "macro"), ("per_image", "macro-imagewise")):
-            ours = np.mean([scores[f"{name}_{averaging}"][label] for label in TISSUE])
-            theirs = getattr(smp.metrics, function)(*stats, reduction=reduction)
-            assert ours == pytest.approx(theirs.item(), abs=1e-6)
-
-
-def test_smp_gives_1_to_an_absent_class_where_we_give_nothing():
-    pair = torch.from_numpy(NOTHING[None]).long()
-    stats = smp.metrics.get_stats(pair, pair, mode="binary")
-    assert smp.metrics.iou_score(*stats, reduction="macro").item() == 1.0
-    assert score_table(table_of((NOTHING, NOTHING)), CELLS, "exclude")["iou_pooled"]["cell"] is None
-
-
-def test_scores_agree_with_torchmetrics_where_all_classes_are_present():
-    pairs = [clean_pair(seed) for seed in range(4)]
-    metric = MeanIoU(num_classes=3, include_background=False, per_class=True, input_format="index")
-    metric.update(*(torch.from_numpy(np.stack(maps)).long() for maps in zip(*pairs, strict=True)))
-    ours = score_table(table_of(*pairs, num_classes=3), TISSUE, "exclude")["iou_per_image"]
-    np.testing.assert_allclose(metric.compute().numpy(), [ours["gland"], ours["stroma"]], atol=1e-6)
+def test_rows_hold_every_column_in_the_order_given():
+    table = table_of((SQUARE, SQUARE), (COLUMN, IGNORED), num_classes=3)
+    columns = {"hd95": np.array([[np.nan, 1.5, 2.5], [np.nan, np.nan, np.nan]]), "pq": np.zeros((2, 3))}
+    rows = per_image_rows(table.ids, table.arrays(), columns, TISSUE)
+    assert list(rows[0].items())[:8] == [
+        ("id", "0"),
+        ("height", 3),
+        ("width", 3),
+        ("ignored", 0),
+        ("hd95_foreground", 2.0),
+        ("hd95_background", None),
+        ("hd95_gland", 1.5),
+        ("hd95_stroma", 2.5),
+    ]
+    assert list(rows[1].values())[3:9] == [9, None, None, None, None, 0.0]
 
 
 @pytest.mark.parametrize(

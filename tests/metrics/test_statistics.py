@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import scipy.stats
 
-from seg_scse.metrics import statistics
-from seg_scse.metrics.statistics import paired_interval
+from seg_scse.errors import ConfigError, DataError
+from seg_scse.metrics import bootstrap as engine
+from seg_scse.metrics.statistics import mean_interval, paired_interval
 
 
 def values(count: int = 12, seed: int = 0) -> np.ndarray:
@@ -46,10 +48,9 @@ def test_copies_of_an_image_in_one_group_do_not_narrow_the_interval() -> None:
 
 
 def test_the_interval_agrees_with_scipy() -> None:
-    bootstrap = pytest.importorskip("scipy.stats").bootstrap
     data = values(60)
-    expected = bootstrap(
-        (data,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
+    expected = scipy.stats.bootstrap(
+        (data,), np.mean, n_resamples=20_000, method="percentile", random_state=np.random.default_rng(1)
     ).confidence_interval
     interval = paired_interval(data, resamples=20_000)
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=3e-4)
@@ -75,9 +76,19 @@ def test_the_level_sets_the_width() -> None:
 def test_the_result_depends_on_the_seed_and_not_on_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     data = values(37)
     whole = paired_interval(data, resamples=1000)
-    monkeypatch.setattr(statistics, "CHUNK", 100)
     assert paired_interval(data, resamples=1000) == whole
     assert paired_interval(data, resamples=1000, seed=1) != whole
+    monkeypatch.setattr(engine, "CHUNK", 100)
+    again = paired_interval(data, resamples=1000)
+    assert (again.low, again.high) == pytest.approx((whole.low, whole.high), abs=1e-12)
+
+
+def test_a_mean_has_the_interval_of_its_settings() -> None:
+    data = values(30) ** 2
+    percentile, bca = (mean_interval(data, None, engine.Bootstrap(method)) for method in ("percentile", "bca"))
+    assert percentile == paired_interval(data)
+    assert bca.high > percentile.high, "BCa follows the long upper tail"
+    assert bca.mean == percentile.mean
 
 
 def test_no_difference_at_all_has_an_interval_of_exactly_zero() -> None:
@@ -96,14 +107,14 @@ def test_fewer_than_two_units_give_no_interval_but_a_reason(data, groups, mean, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        (([0.1, float("nan")],), "differences must be finite"),
-        (([0.1, 0.2], ["a"]), "2 differences have 1 groups"),
-        (([0.1, 0.2], None, 0), "resamples = 0"),
-        (([0.1, 0.2], None, 10, 0, 1.0), "level = 1.0"),
+        (([0.1, float("nan")],), DataError, "must be finite: leave out the images without a score"),
+        (([0.1, 0.2], ["a"]), DataError, "2 images have 1 groups"),
+        (([0.1, 0.2], None, 0), ConfigError, "resamples = 0"),
+        (([0.1, 0.2], None, 10, 0, 1.0), ConfigError, "level = 1.0"),
     ],
 )
-def test_what_cannot_be_resampled_is_refused(arguments: tuple, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_resampled_is_refused(arguments: tuple, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
         paired_interval(*arguments)

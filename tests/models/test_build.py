@@ -52,6 +52,13 @@ def test_logits_have_one_channel_for_two_classes_and_one_a_class_otherwise(class
     assert model.eval()(image(2, channels=channels)).shape == (2, 1 if classes == 2 else classes, 64, 64)
 
 
+@pytest.mark.parametrize("classes", [2, 3, 8])
+@pytest.mark.parametrize("architecture", ["unet", "classic_unet"])
+def test_logits_have_one_channel_for_each_label(architecture, classes):
+    model = build_model({"architecture": architecture}, 3, classes, "multilabel").eval()
+    assert model(image()).shape == (1, classes - 1, 64, 64)
+
+
 def test_without_attention_the_model_is_the_host():
     model = built()
     host = plain()

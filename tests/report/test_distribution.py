@@ -19,3 +19,8 @@ def test_quartiles_are_those_of_the_scored_images():
 def test_a_class_without_scored_images_has_nothing_to_draw(values):
     spread = distribute(values)
     assert (spread.scored, spread.bars, spread.quartiles, spread.ticks) == (0, (), (), "")
+
+
+def test_mean_and_interval_are_those_of_the_results():
+    spread = distribute([0.5, 0.7], 0.6, (0.55, 0.65))
+    assert (spread.mean, spread.interval) == (0.6, (0.55, 0.65))

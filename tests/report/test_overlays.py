@@ -78,3 +78,34 @@ def test_each_kind_of_error_has_its_colour_and_the_rest_is_transparent():
 def test_the_last_class_index_has_a_colour():
     drawn = np.asarray(overlays.label_layer(np.full((3, 3), 254, np.uint8)).convert("RGBA"))
     assert tuple(drawn[1, 1, :3].tolist()) == overlays.class_colour(254)
+
+
+def test_overlapping_labels_mix_their_fills_and_keep_their_contours():
+    labels = np.zeros((9, 12), np.uint8)
+    labels[1:8, 0:8] |= 1
+    labels[1:8, 4:12] |= 2
+    drawn = np.asarray(overlays.bit_layer(labels).convert("RGBA")).astype(int)
+    one, two = (np.array(overlays.class_colour(k)) for k in (1, 2))
+    assert drawn[4, 2].tolist() == [*one, 77]
+    assert drawn[4, 9].tolist() == [*two, 77]
+    assert np.abs(drawn[4, 5, :3] - (one + two) / 2).max() <= 0.5
+    assert drawn[4, 5, 3] == 77
+    assert drawn[4, 4].tolist() == [*two, 255]
+    assert drawn[4, 7].tolist() == [*one, 255]
+    assert drawn[0, 5].tolist() == [0, 0, 0, 0]
+
+
+def test_ignored_pixels_are_not_seven_labels():
+    labels = np.array([[255, 255, 127, 127]], np.uint8)
+    drawn = np.asarray(overlays.bit_layer(labels).convert("RGBA"))[0]
+    assert drawn[:2].tolist() == [[*overlays.IGNORED, 77]] * 2
+    assert (drawn[2:, 3] == 255).any()
+
+
+def test_any_wrong_label_is_an_error():
+    truth = np.array([[3, 3, 1, 1, 0, 0, 255]], np.uint8)
+    prediction = np.array([[3, 1, 3, 2, 0, 2, 2]], np.uint8)
+    drawn = np.asarray(overlays.error_layer(truth, prediction, "multilabel").convert("RGBA"))[0]
+    assert drawn[[0, 4], 3].tolist() == [0, 0]
+    colours = [tuple(pixel[:3]) for pixel in drawn[[1, 2, 3, 5, 6]].tolist()]
+    assert colours == [overlays.MISSED, overlays.FALSE, overlays.CONFUSED, overlays.FALSE, overlays.IGNORED]

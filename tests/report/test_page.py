@@ -20,20 +20,21 @@ EVIL = [
     "a\"b'c&d",
     "line\nbreak",
     "</style>",
-    "plain",
+    "<!-- -->",
 ]
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 MULTI = ["background", "axon", "myelin"]
 
 
 class Page(HTMLParser):
-    """Tags, attributes and texts of a page; refuses unbalanced tags."""
+    """Tags, attributes and texts of a page, those of scripts apart; refuses unbalanced tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.cells: list[str] = []
+        self.scripts: list[str] = []
         self.text = ""
         self.feed(html)
         self.close()
@@ -45,6 +46,8 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag in ("td", "dd", "dt", "th"):
             self.cells.append("")
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -53,6 +56,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+            return
         self.text += data
         if {"td", "dd", "dt", "th"} & set(self.open):
             self.cells[-1] += data
@@ -80,11 +86,20 @@ def test_page_is_one_balanced_file_that_loads_nothing(make_run, make_epochs, cla
     make_epochs(folder.parents[1], ["1,10,1e-3,0.9,0.8,0.5,0.5,0.4,0.4,3"])
     html, page = render(folder)
     assert html.startswith("<!DOCTYPE html>")
-    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "base"} == set()
+    assert {tag for tag, _ in page.tags} & {"link", "iframe", "object", "base", "form"} == set()
     assert all(source.startswith("data:image/png;base64,") for source in page.attributes("src"))
-    assert page.attributes("href") == []
+    assert all(address.startswith("#") for address in page.attributes("href"))
+    assert {address[1:] for address in page.attributes("href")} <= set(page.attributes("id"))
     assert not re.search(r"@import|url\(|https?://", html)
-    assert "default-src 'none'" in html
+
+
+def test_only_the_scripts_of_the_package_may_run(make_run):
+    _, page = render(make_run())
+    types = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
+    assert types == ["application/json", None]
+    (policy,) = [attrs["content"] for _, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def test_page_has_dark_narrow_and_print_styles(make_run):
@@ -101,16 +116,13 @@ def test_numbers_on_the_page_are_those_of_the_results(make_run, classes):
     html, page = render(folder)
     scores = results["scores"]
     for key in ("dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"):
-        assert f'<dd id="{key}">{scores[key]["foreground"]:.4f}</dd>' in html
+        low, high = results["intervals"][key]["foreground"]
+        assert f'<b id="{key}">{scores[key]["foreground"]:.4f}</b><small>{low:.4f} to {high:.4f}</small>' in html
+    assert f'<b id="hd95_per_image">{scores["hd95_per_image"]["foreground"]:.2f}</b>' in html
     cells = [cell.strip() for cell in page.cells]
-    order = [
-        f"{metric}_{average}"
-        for average in ("per_image", "pooled")
-        for metric in ("dice", "iou", "precision", "recall")
-    ]
     for name in results["classes"]:
         counts = results["cases"][name]
-        row = [name, *(f"{scores[key][name]:.4f}" for key in order), str(counts["scored"]), str(counts["empty"])]
+        row = [name, *(cell_of(results, key, name) for key in OVERLAP), str(counts["scored"]), str(counts["empty"])]
         start = next(i for i in range(len(cells)) if cells[i] == name and cells[i + 1] == row[1])
         assert cells[start : start + len(row)] == row
     for truth_row in results["confusion"]:
@@ -119,12 +131,22 @@ def test_numbers_on_the_page_are_those_of_the_results(make_run, classes):
             assert cell in cells
 
 
+OVERLAP = [f"{m}_{a}" for a in ("per_image", "pooled") for m in ("dice", "iou", "precision", "recall")]
+
+
+def cell_of(results: dict, key: str, name: str) -> str:
+    low, high = results["intervals"][key][name]
+    return f"{results['scores'][key][name]:.4f}{low:.3f}–{high:.3f}"
+
+
 def test_absent_classes_are_na(make_run):
     folder = make_run(classes=["background", "seen", "never"], ids=["only"])  # image 0 has no last class
     results = json.loads((folder / "results.json").read_text())
     assert results["scores"]["dice_per_image"]["never"] is None
     _, page = render(folder)
-    assert page.cells.count("n/a") == 8
+    cells = [cell.strip() for cell in page.cells]
+    place = cells.index("never")
+    assert cells[place : place + 11] == ["never", *["n/a"] * 8, "0", "1"]
     assert "n/a: no image scores this class" in page.text
     assert "None" not in page.text
     assert not re.search(r"\bnan\b", page.text)
@@ -143,12 +165,15 @@ def test_names_cannot_become_markup(make_run):
     )
     _, page = render(folder)
     assert page.attributes("onerror") == []
-    assert "script" not in {tag for tag, _ in page.tags}
+    assert len(page.scripts) == 2
     assert [tag for tag, attrs in page.tags if attrs.get("src") == "x"] == []
+    assert not re.search(r"[<>&\u2028]", page.scripts[0])
+    ids = json.loads(page.scripts[0])["texts"][0]["values"]
     for name in EVIL:
         shown = name.replace("\n", "\\n")
         assert shown in page.text
         assert shown in page.attributes("alt")
+        assert shown in ids
 
 
 def test_a_name_of_undecodable_bytes_is_shown_escaped(make_run):
@@ -176,14 +201,16 @@ def test_every_toggle_has_its_label_and_errors_are_shown_first(make_run):
     _, page = render(make_run())
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
-    inputs = [attrs["id"] for tag, attrs in page.tags if tag == "input"]
-    assert len(inputs) == 6 * 5
+    inputs = [attrs["id"] for tag, attrs in page.tags if tag == "input" and "id" in attrs]
+    assert len([name for name in inputs if not name.startswith("group-")]) == 6 * 5
     assert sorted(inputs) == sorted(page.attributes("for"))
-    assert [attrs["id"][:6] for tag, attrs in page.tags if "checked" in attrs] == ["errors"] * 6
+    checked = [attrs["id"] for tag, attrs in page.tags if "checked" in attrs]
+    assert checked == ["group-1", *(f"errors-{number}" for number in range(6))]
 
 
 def test_worst_images_come_first(make_run):
     text = render(make_run())[1].text
+    text = text[: text.rindex("All images\n")]
     places = [text.index(f"\n{kind}\n") for kind in ("Worst", "Median", "Best")]
     assert places == sorted(places)
     assert text.index("\nWorst\n") < text.index("image_5") < text.index("\nBest\n") < text.index("image_0")
@@ -215,7 +242,7 @@ def test_validation_split_carries_a_caution(make_run):
     folder = make_run(split="val")
     assert "The checkpoint was selected on this split" in render(folder)[1].text
     change(folder / "results.json", split="test")
-    assert "Caution" not in render(folder)[1].text
+    assert "was selected" not in render(folder)[1].text
 
 
 GATED = {"name": "drawn", "model": {"attention": {"type": "scse"}}}

@@ -29,7 +29,9 @@ def test_missing_file_is_named_with_the_cure(make_run, name):
         ("results.json", b"{", "is not JSON"),
         ("results.json", b"\xff", "cannot be read"),
         ("results.json", b"[]", "does not hold what it should"),
-        ("results.json", b'{"format": 2}', "format: Input should be 1"),
+        ("results.json", b'{"format": 3}', "format: Input should be 2"),
+        ("results.json", b'{"format": 1}', "is of format 1, which has no intervals; .*: evaluate again"),
+        ("probabilities.json", b'{"bins": 4, "curves": [{}]}', r"curves\.0\.name: Field required"),
         ("per_image.csv", b"", "is not a CSV file with a header"),
         ("per_image.csv", b"id\na\n", "lacks the columns"),
         ("cases/index.json", b'[{"id": "a"}]', r"0\.kind: Field required"),
@@ -48,7 +50,8 @@ def test_damaged_file_is_named_with_the_problem_and_the_cure(make_run, name, con
     [
         ({"confusion": [[1, 2]]}, "confusion must be 2 x 2"),
         ({"cases": {}}, "cases lacks"),
-        ({"scores": {}}, "scores.dice_per_image lacks"),
+        ({"scores": {}}, r"scores\.\w+ lacks"),
+        ({"intervals": {"dice_per_image": {"foreground": [0.1]}}}, r"intervals\.dice_per_image\.foreground"),
         ({"images": 7}, "has 6 rows, but results.json counts 7 images"),
     ],
 )
@@ -66,7 +69,7 @@ def test_inconsistent_results_are_refused(make_run, values, problem):
         (r"\g<1>16,1.5,", "'1.5' is not a score in"),
         (r"\g<1>16,high,", "could not convert string to float: 'high'"),
         (r"\g<1>many,0.5,", "invalid literal"),
-        (r"\g<1>16,0.5,0.5,", "row 4 has 17 cells, the header has 16"),
+        (r"\g<1>16,0.5,0.5,", "row 4 has 36 cells, the header has 35"),
     ],
 )
 def test_bad_cell_is_refused(make_run, row, problem):

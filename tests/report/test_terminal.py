@@ -37,22 +37,52 @@ def test_policy_is_named(make_run, policy, words):
 def test_rows_hold_the_scores_with_four_decimals_and_the_cases(make_run):
     folder = make_run(classes=["background", "axon", "myelin"])
     results = json.loads((folder / "results.json").read_text())
-    order = [
-        f"{metric}_{average}"
-        for average in ("per_image", "pooled")
-        for metric in ("dice", "iou", "precision", "recall")
-    ]
+    order = ("dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled")
     lines = table_of(folder)
     for name in ("axon", "myelin", "foreground"):
         expected = [f"{results['scores'][key][name]:.4f}" for key in order]
+        expected.append(f"{results['scores']['hd95_per_image'][name]:.2f}")
         cases = results["cases"].get(name)
         assert row(lines, name) == expected + ([str(cases["scored"]), str(cases["empty"])] if cases else [])
-    assert results["cases"]["myelin"] == {"scored": 5, "empty": 1}
+    assert results["cases"]["myelin"] == {"scored": 5, "empty": 1, "missed": 0, "false": 0}
+    assert "HD95 (px)" in lines[lines.index("") + 1]
+
+
+def test_last_row_holds_the_intervals_of_the_foreground(make_run):
+    folder = make_run()
+    intervals = json.loads((folder / "results.json").read_text())["intervals"]
+    assert row(table_of(folder), "95 % interval") == [
+        *(
+            "{:.3f}-{:.3f}".format(*intervals[key]["foreground"])
+            for key in ("dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled")
+        ),
+        "{:.1f}-{:.1f}".format(*intervals["hd95_per_image"]["foreground"]),
+    ]
+
+
+def test_results_without_boundaries_and_intervals_have_neither_column_nor_row(make_run):
+    text = "\n".join(table_of(make_run(surface=False, intervals={}, bootstrap=None)))
+    assert "HD95" not in text
+    assert "interval" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"predictions": "out/masks"}, "masks from out/masks"),
+        (
+            {"members": [{"run": r, "file": "f", "epoch": 1, "step": 2, "sha256": "x"} for r in "ab"]},
+            "2 networks together",
+        ),
+    ],
+)
+def test_masks_without_a_checkpoint_say_where_they_come_from(make_run, changes, words):
+    assert words in " ".join(table_of(make_run(checkpoint=None, **changes)))
 
 
 def test_absent_class_is_na(make_run):
     lines = table_of(make_run(classes=["background", "seen", "never"], ids=["only"]))
-    assert row(lines, "never") == ["n/a"] * 8 + ["0", "1"]
+    assert row(lines, "never") == ["n/a"] * 5 + ["0", "1"]
 
 
 def test_lines_fit_100_columns_and_names_are_shortened_visibly(make_run):
@@ -63,9 +93,9 @@ def test_lines_fit_100_columns_and_names_are_shortened_visibly(make_run):
         return sum(2 if unicodedata.east_asian_width(char) == "W" else 1 for char in line)
 
     assert max(map(wide, lines)) <= 100
-    body = lines[lines.index("") + 3 :]
-    assert len({wide(line) for line in body[:-1]}) == 1  # aligned
-    assert len({line.split("0.")[0] for line in body}) == 5  # still told apart
+    body = lines[lines.index("") + 2 :]
+    assert len({wide(line) for line in body[:-2]}) == 1  # aligned
+    assert len({line.split("0.")[0] for line in body}) == 6  # still told apart
     assert sum("…" in line for line in body) == 3
 
 

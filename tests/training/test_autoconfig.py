@@ -135,3 +135,19 @@ def test_what_is_chosen_survives_being_written_and_read(tmp_path: Path, kind: st
     config, reasons = choose_config(root / "images", root / "masks", [])
     (tmp_path / "written.yaml").write_text(to_yaml(config, reasons))
     assert load_config(tmp_path / "written.yaml", []) == config
+
+
+def test_folders_of_labels_that_overlap_need_only_their_task(tmp_path: Path) -> None:
+    images, masks = folders(tmp_path, 6, (64, 64))
+    for name in ("lung", "heart"):
+        (masks / name).mkdir()
+        for file in masks.glob("*.png"):
+            Image.open(file).save(masks / name / file.name)
+    for file in masks.glob("*.png"):
+        file.unlink()
+    names = "data.classes=[none, lung, heart]"
+    config, reasons = choose_config(images, masks, ["data.task=multilabel", names])
+    assert (config.data.task, config.data.mask.encoding) == ("multilabel", "files")
+    assert config.data.classes == ("none", "lung", "heart")
+    assert config.data.masks.endswith("masks/{class}")
+    assert reasons["loss.terms"].startswith("binary cross-entropy of each label")

@@ -9,8 +9,7 @@ from PIL import Image
 
 from seg_scse import checkpoint
 from seg_scse.config.loading import load_config
-from seg_scse.config.schema import Config
-from seg_scse.errors import ConfigError, Stopped
+from seg_scse.errors import Stopped
 from seg_scse.evaluation.evaluate import evaluate
 from seg_scse.evaluation.explain import explain
 from seg_scse.evaluation.loaded import data_of, load_run
@@ -99,12 +98,3 @@ def test_a_run_resumes_with_its_scale_whatever_is_cached_and_which_keys_came_lat
     weights, expected = (checkpoint.load(place / checkpoint.LAST)[0] for place in (folder, finished))
     assert weights["scale"] == expected["scale"]
     assert all(torch.equal(weights["model"][key], expected["model"][key]) for key in expected["model"])
-
-
-def test_multilabel_is_refused_before_any_work(tmp_path: Path) -> None:
-    config = Config.model_validate(
-        {"data": {"root": str(tmp_path / "nowhere"), "task": "multilabel", "mask": {"encoding": "bands"}}}
-    )
-    with pytest.raises(ConfigError, match=r"data\.task = multilabel: such masks can be read and checked"):
-        run.start(config, tmp_path / "run", lambda _: None)
-    assert not (tmp_path / "run").exists()
