@@ -151,6 +151,13 @@ def load_weights(model: torch.nn.Module, state: Mapping[str, Any], path: Path) -
     model.load_state_dict(weights)
 
 
+def weights_file(state: Mapping[str, Any]) -> bytes:
+    """Return the weights of a checkpoint's state as the content of a .safetensors file."""
+    # Copied, because safetensors refuses other memory formats than the default, and tensors that share memory.
+    weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state["model"].items()}
+    return bytes(as_safetensors(weights))
+
+
 def export_weights(source: Path, target: Path) -> None:
     """Write the weights in a checkpoint to a .safetensors file, under the names of the network's state dict.
 
@@ -162,6 +169,4 @@ def export_weights(source: Path, target: Path) -> None:
         WriteError: disk full or folder not writable.
     """
     state, _ = load(source)
-    # Copied, because safetensors refuses other memory formats than the default, and tensors that share memory.
-    weights = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state["model"].items()}
-    write_bytes(target, as_safetensors(weights))
+    write_bytes(target, weights_file(state))

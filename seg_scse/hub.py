@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,15 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_scse import checkpoint, provenance
 from seg_scse.config.schema import Config
 from seg_scse.data.names import shown
 from seg_scse.data.scaling import from_state
-from seg_scse.data.standardize import Standardizer
 from seg_scse.errors import CheckpointError, ConfigError
 from seg_scse.evaluation.loaded import Loaded, checkpoint_facts, load_run, result_folder
-from seg_scse.files import require_writable, write_text
+from seg_scse.files import require_writable, write_bytes, write_text
 from seg_scse.models import build_model
 from seg_scse.models.weights import quick_hub
 from seg_scse.pretrained import Pretrained
@@ -76,12 +76,14 @@ def save_pretrained(
     loaded, folder = load_run(Path(run), which), Path(folder)
     about = About(license, author, dataset)
     _require_ours(folder)
+    weights = checkpoint.weights_file(loaded.state)
+    facts = _facts(loaded, hashlib.sha256(weights).hexdigest())
+    splits, evaluated = Counter(loaded.state["splits"].values()), result_folder(loaded, "evaluation", split)
+    card = model_card(loaded.config, facts, splits, loaded.run, evaluated, about)
     require_writable(folder)
     (folder / CONFIG).unlink(missing_ok=True)  # written last: a folder that was cut short has none
-    checkpoint.export_weights(loaded.file, folder / WEIGHTS)
-    facts = _facts(loaded, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
-    splits, evaluated = Counter(loaded.state["splits"].values()), result_folder(loaded, "evaluation", split)
-    write_text(folder / CARD, model_card(loaded.config, facts, splits, loaded.run, evaluated, about))
+    write_bytes(folder / WEIGHTS, weights)
+    write_text(folder / CARD, card)
     write_text(folder / CONFIG, json.dumps(facts, indent=2) + "\n")
     return folder
 
@@ -97,7 +99,7 @@ def _require_ours(folder: Path) -> None:
 def _library(path: Path) -> object:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found.get("library_name") if isinstance(found, dict) else None
 
@@ -147,7 +149,7 @@ def from_pretrained(source: str | Path, revision: str | None = None, *, local_fi
         folder = _downloaded(str(source), revision, local_files_only)
     facts = _read_facts(folder)
     config, path = _config_of(facts, folder / CONFIG), folder / WEIGHTS
-    model = build_model(config.model, len(facts["mean"]), len(config.data.classes), config.data.task)
+    model = _build(config, len(facts["mean"]), folder / CONFIG)
     checkpoint.load_weights(model, {"model": _read_weights(path, facts)}, path)
     model = model.eval().to(memory_format=torch.channels_last)
     return Pretrained(model, config, tuple(facts["mean"]), tuple(facts["std"]), facts["scale"], facts)
@@ -181,12 +183,15 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder}: holds no {CONFIG}, so it is no network to load: {cure}.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Copy or download it again.") from error
     if not isinstance(facts, dict) or facts.get("library_name") != LIBRARY:
         raise CheckpointError(f"{path}: describes no network of {LIBRARY}. Load it with the library that wrote it.")
-    if not isinstance(facts.get("format"), int) or facts["format"] > FORMAT:
-        raise CheckpointError(f"{path}: format {facts.get('format')!r} is newer than {FORMAT}. Upgrade {LIBRARY}.")
+    version = facts.get("format")
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"{path}: is damaged (format {version!r}). Copy or download it again.")
+    if version > FORMAT:
+        raise CheckpointError(f"{path}: format {version} is newer than {FORMAT}. Upgrade {LIBRARY}.")
     return facts
 
 
@@ -194,6 +199,8 @@ def _config_of(facts: Mapping[str, Any], path: Path) -> Config:
     """Return the sections that describe network, images and tiles; where files are is left at its defaults."""
     try:
         data = dict(facts["data"])
+        if not data.keys() <= set(_READING):
+            raise ValueError(f"data: {', '.join(sorted(data.keys() - set(_READING)))}")
         # How masks were encoded is no longer of interest, but labels must be able to overlap.
         data["mask"] = {"encoding": "bands"} if data.get("task") == "multilabel" else {}
         config = Config.model_validate(
@@ -205,9 +212,7 @@ def _config_of(facts: Mapping[str, Any], path: Path) -> Config:
                 "evaluation": {"threshold": facts["threshold"], "overlap": facts["overlap"]},
             }
         )
-        if not len(facts["mean"]) == len(facts["std"]) == len(config.data.band_names):
-            raise ValueError(f"{len(config.data.band_names)} bands, but {len(facts['mean'])} means")
-        Standardizer(facts["mean"], facts["std"])
+        _check_statistics(facts["mean"], facts["std"], len(config.data.band_names))
         from_state(facts["scale"])
         if not isinstance(facts["weights"]["sha256"], str):
             raise TypeError("weights.sha256 is no text")
@@ -217,6 +222,22 @@ def _config_of(facts: Mapping[str, Any], path: Path) -> Config:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Copy or download it again.") from error
     return config
+
+
+def _check_statistics(mean: Sequence[float], std: Sequence[float], bands: int) -> None:
+    """Raise ValueError or TypeError where images cannot be standardised."""
+    if not len(mean) == len(std) == bands:
+        raise ValueError(f"{bands} bands, but {len(mean)} means and {len(std)} deviations")
+    if not all(map(math.isfinite, [*mean, *std])) or min(std) <= 0:
+        raise ValueError("mean and std must be finite, std above 0")
+
+
+def _build(config: Config, bands: int, path: Path) -> nn.Module:
+    """Make the network, without weights from anywhere else, whatever the file names."""
+    try:
+        return build_model(config.model.without_weights(), bands, len(config.data.classes), config.data.task)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: describes a network that cannot be built here: {error}") from error
 
 
 def _read_weights(path: Path, facts: Mapping[str, Any]) -> dict[str, Tensor]:

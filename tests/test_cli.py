@@ -185,6 +185,7 @@ def test_damaged_checkpoint_exits_6(trained: Path, tmp_path: Path, refused: Refu
     file = tmp_path / "cut.ckpt"
     file.write_bytes((trained / checkpoint.BEST).read_bytes()[:1000])
     assert "cut short" in refused(["evaluate", str(file)], 6)
+    (tmp_path / "checkpoints").mkdir()
     assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path)], 6)
 
 

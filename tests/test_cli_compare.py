@@ -7,6 +7,8 @@ import pytest
 
 from seg_scse.cli import main
 
+from .evaluation.runs import FAST, another
+
 Refused = Callable[[list[str], int], str]
 
 
@@ -34,11 +36,43 @@ def test_two_evaluations_are_compared_with_pictures(evaluations, tmp_path, capsy
     assert {case["kind"] for case in pair["cases"]} <= {"better", "worse"}
     assert all(case["remade"] for case in pair["cases"])
     assert [Path(path).name for path in content["written"]] == ["compare.html", "compare.md", "table.csv", "table.tex"]
-    assert content["verdicts"][0] in printed.err
+    assert content["verdicts"][0] in " ".join(printed.err.split())  # the terminal wraps it
     assert "Some of these evaluations are of the same checkpoint." in content["remarks"]
     assert "`threshold` differs: 0.2 in run/low, 0.8 in run/high." in content["remarks"]
     page = (tmp_path / "compare.html").read_text()
     assert page.count("<figure>") == len(pair["cases"]) > 0
+
+
+def test_pictures_are_drawn_of_an_ensemble_and_of_files_wherever_their_results_lie(
+    trained, tiny, tmp_path, capsys, monkeypatch
+):
+    """The results lie outside of the runs, and everything is moved between the evaluation and the comparison."""
+    place = tmp_path / "before"
+    one, two = (str(another(trained, place / f"seed{seed}", seed)) for seed in (1, 2))
+    monkeypatch.chdir(place)
+    assert main(["evaluate", "seed1", "--out", "single", "--save-predictions", "maps", *FAST]) == 0
+    assert (
+        main(["evaluate", one, two, "--ensemble", "--out", "mean", "--tta", "flips", "--threshold", "0.3", *FAST]) == 0
+    )
+    data = [text for text in tiny if text.startswith("data.")]
+    assert main(["evaluate", "maps", "--data", "seed1/config.yaml", "--out", "files", *data, *FAST]) == 0
+    monkeypatch.chdir(tmp_path)
+    place.rename(tmp_path / "after")
+    for first in ("single", "files"):
+        capsys.readouterr()
+        assert main(["compare", f"after/{first}", "after/mean", "--out", first, "--cases", "1", "--json"]) == 0
+        (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+        assert pair["no_cases"] == ""
+        assert pair["cases"]
+        assert all(case["remade"] for case in pair["cases"])
+
+
+def test_what_is_no_picture_of_ours_stays(evaluations, tmp_path):
+    (tmp_path / "cases").mkdir()
+    for name in ("mine.png", "notes.txt", "1.7.truth.png"):
+        (tmp_path / "cases" / name).touch()
+    assert main(["compare", *map(str, evaluations), "--out", str(tmp_path), "--cases", "0"]) == 0
+    assert {path.name for path in (tmp_path / "cases").iterdir()} == {"mine.png", "notes.txt"}
 
 
 def test_the_table_and_the_verdict_are_printed(evaluations, tmp_path, capsys):

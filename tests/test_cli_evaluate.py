@@ -60,6 +60,20 @@ def test_an_ensemble_is_reported_like_a_run(seeds, tmp_path, capsys):
     assert (tmp_path / "out" / "report.md").exists()
 
 
+def test_an_ensemble_of_last_checkpoints_does_not_replace_that_of_the_best(seeds, tmp_path, capsys):
+    runs = [shutil.copytree(seed, tmp_path / Path(seed).name) for seed in seeds]
+    for run in runs:
+        shutil.copy(run / "checkpoints" / "best.ckpt", run / "checkpoints" / "last.ckpt")
+    assert main(["evaluate", *map(str, runs), "--ensemble", "--checkpoint", "last", "--json", *FAST]) == 0
+    results = printed_json(capsys)
+    assert [member["file"] for member in results["members"]] == ["checkpoints/last.ckpt"] * 2
+    evaluations = tmp_path / "seed1+seed2-ensemble" / "evaluation"
+    assert [path.name for path in evaluations.iterdir()] == ["test-last"]
+    assert [(evaluations / "test-last" / place).resolve() for place in results["sources"]] == [
+        run / "checkpoints" / "last.ckpt" for run in runs
+    ]
+
+
 def test_options_reach_the_evaluation(seeds, tmp_path, capsys):
     options = ["--tta", "flips", "--threshold", "0.25", "--save-predictions", str(tmp_path / "maps")]
     assert main(["evaluate", seeds[0], *options, "--out", str(tmp_path / "out"), "--json", *FAST]) == 0
@@ -91,7 +105,11 @@ def test_a_folder_of_predictions_is_scored_against_data(seeds, tiny, tmp_path, c
 
 
 def test_a_run_and_a_folder_are_told_apart(seeds, tmp_path, refused: Refused):
-    assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path)], 6)
+    message = refused(["evaluate", str(tmp_path)], 2)
+    assert f"{tmp_path}: is no run, for it has neither config.yaml nor checkpoints. If it holds predictions" in message
+    (tmp_path / "untrained").mkdir()
+    (tmp_path / "untrained" / "config.yaml").touch()
+    assert "no checkpoints/best.ckpt" in refused(["evaluate", str(tmp_path / "untrained")], 6)
     (tmp_path / "data.yaml").write_text("seed: 0\n")
     message = refused(["evaluate", seeds[0], "--data", str(tmp_path / "data.yaml"), "--encoding", "index"], 2)
     assert "--encoding says how files of predictions are read" in message
@@ -134,6 +152,21 @@ def test_help_shows_an_example_of_each_use(capsys):
         "torchrun",
     ):
         assert part in out[out.index("examples:") :], part
+
+
+def test_folders_of_predictions_are_scored_one_at_a_time(seeds, tmp_path, refused: Refused):
+    said = f"{tmp_path} is a folder of predictions, no run: score one such folder at a time"
+    assert said in refused(["evaluate", seeds[0], str(tmp_path), "--data", "x.yaml"], 2)
+
+
+def test_runs_of_one_name_keep_their_own_predictions_and_columns(seeds, tmp_path, capsys):
+    runs = [shutil.copytree(seed, tmp_path / name / "run") for name, seed in zip("ab", seeds, strict=True)]
+    saved = ["--save-predictions", str(tmp_path / "maps")]
+    assert main(["evaluate", *map(str, runs), *saved, "--json", *FAST]) == 0
+    summary = printed_json(capsys)
+    assert [run["run"] for run in summary["runs"]] == ["a-run", "b-run"]
+    assert summary["folder"] == str(tmp_path / "a" / "a-run+b-run-test")
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"a-run", "b-run"}
 
 
 def test_overrides_are_told_from_runs_whose_names_hold_an_equals_sign(seeds, tmp_path, refused: Refused, monkeypatch):

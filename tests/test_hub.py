@@ -19,7 +19,7 @@ from seg_scse.errors import CheckpointError, ConfigError, DataError
 from seg_scse.evaluation.loaded import build_predictor, load_run
 from seg_scse.models import build_model, weights
 
-SECRET = "/home/somebody/patients"
+SECRET = "/data/somebody/patients"
 
 
 def write_run(folder: Path, channels: int = 3, state: Any = None, weights: str | None = None, **data: Any) -> Path:
@@ -162,6 +162,17 @@ def test_an_earlier_network_is_replaced_and_other_files_are_not(folder: Path, tm
         save_pretrained(run, tmp_path / "full" / "notes.txt")
 
 
+def test_an_evaluation_that_cannot_be_read_leaves_an_earlier_network_as_it_was(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    folder = save_pretrained(run, tmp_path / "network")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (run / "evaluation" / "test").mkdir(parents=True)
+    (run / "evaluation" / "test" / "results.json").write_text('{"format": 1}')
+    with pytest.raises(DataError, match="is of format 1"):
+        save_pretrained(run, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_an_identifier_of_a_license_is_one_word(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'CC BY' is no identifier of the Hugging Face Hub"):
         save_pretrained(write_run(tmp_path / "run"), tmp_path / "net", "CC BY")
@@ -201,6 +212,19 @@ REFUSED = {
     "a list": (lambda f: (f / "config.json").write_text("[]"), "describes no network of seg-scse"),
     "foreign": (lambda f: changed(f, library_name="transformers"), "Load it with the library that wrote it"),
     "newer": (lambda f: changed(f, format=2), "format 2 is newer than 1. Upgrade seg-scse"),
+    "no format": (lambda f: changed(f, format=None), "is damaged .format None."),
+    "format 0": (lambda f: changed(f, format=0), "is damaged .format 0."),
+    "nested without end": (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json: is damaged"),
+    "a place of files": (
+        lambda f: changed(f, data={**facts_of(f)["data"], "root": "/etc", "images": "x"}),
+        "is damaged .data: images, root.",
+    ),
+    "an unknown network": (
+        lambda f: changed(f, model={"architecture": "unett"}),
+        "cannot be built here: `model.architecture` = 'unett'",
+    ),
+    "no number for a mean": (lambda f: changed(f, mean=[0.1, 0.1, float("nan")]), "must be finite, std above 0"),
+    "a deviation of 0": (lambda f: changed(f, std=[0.1, 0.0, 0.1]), "must be finite, std above 0"),
     "another key": (lambda f: changed(f, model={"kind": "x"}), "differs from what this version .* reads in model.kind"),
     "a missing key": (lambda f: changed(f, std=None), "is damaged"),
     "too few means": (lambda f: changed(f, mean=[0.1], std=[0.1]), "3 bands, but 1 means"),
@@ -224,6 +248,13 @@ def test_a_folder_that_is_no_whole_network_is_refused_in_one_line(folder: Path, 
         from_pretrained(folder)
     assert "\n" not in str(found.value)
     assert str(folder) in str(found.value)
+
+
+def test_weights_of_elsewhere_named_in_a_folder_are_not_read(folder: Path) -> None:
+    expected = from_pretrained(folder).model.state_dict()
+    changed(folder, model=facts_of(folder)["model"] | {"weights": "/elsewhere/model.safetensors"})
+    found = from_pretrained(folder).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_run_folder_is_told_from_a_network_to_load(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ def register_compare(actions: "Commands") -> None:
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help=text)
     text = "score to compare: dice, iou, precision, recall, hd95, assd, nsd, ...; default: dice"
     command.add_argument("--metric", default="dice", metavar="NAME", help=text)
-    text = "images drawn that became better, and as many that became worse; 0: no pictures; default: 4"
-    command.add_argument("--cases", type=natural, default=4, metavar="N", help=text)
+    text = "images drawn that became better, and as many that became worse; 0: no pictures; default: 3"
+    command.add_argument("--cases", type=natural, default=3, metavar="N", help=text)
     text = "folder to write; default: compare-<A>-<B>/<split> beside the second run"
     command.add_argument("--out", type=Path, metavar="DIR", help=text)
 

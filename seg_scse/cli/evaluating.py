@@ -91,9 +91,8 @@ def _way(options: argparse.Namespace, runs: Sequence[Path]) -> Callable[[argpars
     if not runs:
         raise ConfigError("nothing to score: name a run, or --masks-only TRUTH PREDICTION. See --help.")
     for run in runs:
-        if run.is_file() and options.checkpoint:
-            raise ConfigError(f"{run} is a checkpoint file: --checkpoint chooses one of a run folder.")
-    if len(runs) == 1 and options.data and _is_predictions(runs[0]):
+        _require_scorable(run, options, alone=len(runs) == 1)
+    if options.data and _is_predictions(runs[0]):
         _refuse(
             options, f"{runs[0]} is a folder of predictions, no run", "checkpoint", *_OF_NETWORKS, "save_predictions"
         )
@@ -105,6 +104,19 @@ def _way(options: argparse.Namespace, runs: Sequence[Path]) -> Callable[[argpars
     if len(runs) > 1:
         return _several
     return _crossed if cross_validation.is_one(runs[0]) else _one
+
+
+def _require_scorable(run: Path, options: argparse.Namespace, alone: bool) -> None:
+    """Refuse what is neither a run nor, by itself and with its data, a folder of predictions."""
+    if run.is_file() and options.checkpoint:
+        raise ConfigError(f"{run} is a checkpoint file: --checkpoint chooses one of a run folder.")
+    if _is_predictions(run) and not options.data:
+        raise ConfigError(
+            f"{run}: is no run, for it has neither config.yaml nor checkpoints. If it holds predictions, say with "
+            "--data of which data; two folders of masks are scored with --masks-only."
+        )
+    if _is_predictions(run) and not alone:
+        raise ConfigError(f"{run} is a folder of predictions, no run: score one such folder at a time.")
 
 
 _OF_NETWORKS = ("tta", "threshold", "ensemble")
@@ -185,15 +197,17 @@ def _several(options: argparse.Namespace, runs: Sequence[Path]) -> Result:
     from seg_scse import distributed
     from seg_scse.evaluation import evaluate as scoring
     from seg_scse.evaluation import several
+    from seg_scse.evaluation.members import beside, names_of
 
     for run in runs:
         if cross_validation.is_one(run):
             raise ConfigError(f"{run} is a cross-validation: score it by itself, or all together with --ensemble.")
     split, which = options.split or "test", options.checkpoint or "best"
     several.require_comparable(runs, which, options.data is None)
-    folders = []
-    for run in runs:
-        chosen = _options(options, out=None, notes=run == runs[0], save=_own(options.save_predictions, run))
+    names, folders = names_of(runs), []
+    for name, run in zip(names, runs, strict=True):
+        own = options.save_predictions and options.save_predictions / name
+        chosen = _options(options, out=None, notes=run == runs[0], save=own)
         evaluated = scoring.evaluate(run, split, which, _overrides(options), options=chosen)
         if distributed.is_main():
             print(f"run: {run}")
@@ -202,15 +216,11 @@ def _several(options: argparse.Namespace, runs: Sequence[Path]) -> Result:
             folders.append(evaluated[0])
     if not distributed.is_main():
         return None
-    folder, summary = several.summarise(runs, folders, options.out)
+    folder = options.out or beside(runs, folders[0].name)
+    summary = several.summarise(names, folders, folder)
     print(runs_table(summary))
     print(f"written: {folder / several.TABLE}")
     return {**summary, "folder": str(folder)}
-
-
-def _own(folder: Path | None, run: Path) -> Path | None:
-    """The predictions of several runs go into a folder each."""
-    return folder and folder / run.resolve().name
 
 
 def runs_table(summary: dict[str, Any]) -> str:
@@ -219,12 +229,10 @@ def runs_table(summary: dict[str, Any]) -> str:
     rows: list[list[object]] = [["score", "class", "mean", "sd", f"{summary['bootstrap']['level']:.0%} interval"]]
     for name in shown:
         for label, mean in summary["mean"].get(name, {}).items():
+            if mean is None:  # such as the distances of the background, which are not measured
+                continue
             spread, ends = summary["sd"][name][label], (summary["intervals"].get(name) or {}).get(label)
             interval = "n/a" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-            rows.append([name, label, _number(mean), _number(spread), interval])
+            rows.append([name, label, f"{mean:.4f}", "n/a" if spread is None else f"{spread:.4f}", interval])
     heading = f"{len(summary['runs'])} runs, {summary['split']} split, {summary['images']} images"
     return f"{heading}\n{aligned(rows)}"
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

@@ -183,7 +183,9 @@ class EvaluationConfig(Strict):
         "none", description="average over mirrored (flips: 4) or mirrored and turned (d4: 8) copies of each tile"
     )
     surface: StrictBool = Field(True, description="also score boundaries: hd95, assd, nsd, boundary_iou")
-    tolerance: Positive = Field(2.0, description="nsd: largest distance that counts as right, in the spacing's unit")
+    tolerance: Positive | None = Field(
+        None, description="nsd: largest distance that counts as right, in the unit of the spacing; null: two pixels"
+    )
     spacing: tuple[Positive, Positive] | None = Field(
         None, description="height and width of a pixel in `unit`; null: from the files, else 1 px"
     )

@@ -1,6 +1,7 @@
 """The images people look at first: the worst, the median and the best."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +17,18 @@ from seg_scse.files import write_bytes, write_text
 MAX_SIDE = 768
 """Longest side in pixels of a saved case; larger ones are reduced so that a report can be mailed."""
 
+_WRITTEN = re.compile(r"(\d+\.)+[a-z_]+\.png|index\.json")
+"""Names of files in a folder of pictures: `0.truth.png`, of a comparison `1.0.prediction_a.png`."""
+
 Row = Mapping[str, str | int | float | None]
 Label = NDArray[np.uint8]
+
+
+def remove_pictures(folder: Path) -> None:
+    """Remove the pictures of an earlier evaluation, and no other file: results may be written into any folder."""
+    for path in folder.glob("*"):
+        if _WRITTEN.fullmatch(path.name):
+            path.unlink()
 
 
 def choose_cases(rows: Sequence[Row], each: int) -> list[tuple[str, Row]]:

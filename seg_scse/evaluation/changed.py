@@ -1,6 +1,5 @@
 """The images whose score changed most between two evaluations, drawn with both predictions."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_scse.evaluation.cases import remove_pictures
 from seg_scse.evaluation.changed_predictions import Remade, Unavailable, remake
 from seg_scse.evaluation.comparable import LOWER_IS_BETTER, Candidate
 from seg_scse.evaluation.compared import Compared
@@ -56,7 +56,7 @@ def draw_changed(
     weights have gone, the reason stands in place of the pictures.
 
     Args:
-        folder: replaced.
+        folder: pictures of an earlier comparison in it are removed.
         candidates: the baseline first.
         compared: scores of all images.
         each: images of each kind.
@@ -67,7 +67,7 @@ def draw_changed(
     Raises:
         WriteError: the folder cannot be written.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_pictures(folder)
     lower = compared.metric in LOWER_IS_BETTER
     columns = compared.columns[FOREGROUND]
     chosen = [choose_changed(columns[k] - columns[0], each, lower) for k in range(1, len(candidates))]

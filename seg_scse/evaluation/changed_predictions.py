@@ -14,8 +14,9 @@ from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.errors import CheckpointError, ConfigError, DataError
 from seg_scse.evaluation import cases
 from seg_scse.evaluation.comparable import Candidate
-from seg_scse.evaluation.loaded import build_predictor, data_of, load_run
+from seg_scse.evaluation.loaded import Loaded, data_of, load_run
 from seg_scse.evaluation.masks_only import SPLIT as MASKS_ONLY
+from seg_scse.evaluation.members import build_network
 from seg_scse.evaluation.prediction_files import ENCODINGS, Expected, prediction_files, read_prediction
 from seg_scse.inference.device import choose_device
 from seg_scse.metrics.counts import count_pixels
@@ -79,41 +80,46 @@ def remake(candidate: Candidate, ids: Sequence[str]) -> Mapping[str, Remade] | U
 
 
 def _from_weights(candidate: Candidate, config: Config) -> tuple[PreparedData, Predict]:
-    """The data of a checkpoint, and its network as it was applied."""
+    """The data of one checkpoint or of several that predict together, and the network as it was applied."""
     results = candidate.results
-    facts, protocol = results.get("checkpoint"), results["protocol"]
-    if facts is None or results.get("folds") or results.get("members"):
-        raise _Gone("they come from several networks")
-    found = load_run(_weights(candidate.home, str(facts["file"])), "best")
-    if found.digest != facts["sha256"]:
-        raise _Gone(f"{found.file} holds other weights than those that were scored")
-    settings = config.evaluation.model_copy(update={"tta": protocol["tta"]})
-    loaded = replace(found, config=config.model_copy(update={"evaluation": settings}))
+    if results.get("folds"):
+        raise _Gone("each image comes from the network of its fold")
+    facts = results.get("members") or [results["checkpoint"]]
+    files = _sources(candidate)
+    if len(files) != len(facts):
+        raise _Gone("the results do not say where the weights are: evaluate again")
+    members = [_loaded(file, one["sha256"], config) for file, one in zip(files, facts, strict=True)]
     if results["data"]["same_as_training"] is None:  # another data set, divided by its own rules
-        data = prepare_data(config.data, scale=loaded.state.get("scale"))
+        data = prepare_data(config.data, scale=members[0].state.get("scale"))
     else:
-        data = data_of(loaded)
-    predictor = build_predictor(loaded, choose_device(config.trainer))
-    if protocol["threshold"] is not None:
-        predictor = replace(predictor, threshold=protocol["threshold"])
-    return data, lambda index: predictor.labels(predictor.probabilities(data.store.image(index)))
+        data = data_of(replace(members[0], config=config))
+    network = build_network(members, choose_device(config.trainer))
+    return data, lambda index: network.labels(network.probabilities(data.store.image(index)))
 
 
-def _weights(home: Path, file: str) -> Path:
-    """The checkpoint file, in the run folder or by itself."""
-    return home / file if (home / file).exists() else Path(file)
+def _sources(candidate: Candidate) -> list[Path]:
+    """The checkpoint files, or the folder of predictions, that were scored."""
+    return [candidate.folder / place for place in candidate.results.get("sources", ())]
+
+
+def _loaded(file: Path, digest: str, config: Config) -> Loaded:
+    """A checkpoint, to be applied as the configuration of an evaluation says."""
+    found = load_run(file, "best")
+    if found.digest != digest:
+        raise _Gone(f"{found.file} holds other weights than those that were scored")
+    changes = {name: getattr(config.trainer, name) for name in ("device", "precision")}
+    trainer = found.config.trainer.model_copy(update=changes)
+    return replace(found, config=found.config.model_copy(update={"evaluation": config.evaluation, "trainer": trainer}))
 
 
 def _from_files(candidate: Candidate, config: Config) -> tuple[PreparedData, Predict]:
     """The data that files were scored against, and the files."""
-    results = candidate.results
-    if results["split"] == MASKS_ONLY:
+    if candidate.results["split"] == MASKS_ONLY:
         raise _Gone("two folders of masks were scored, without images")
-    folder = Path(str(results["predictions"]))
-    if not folder.is_dir():
-        raise _Gone(f"{folder} is not there any more")
-    data = prepare_data(config.data)
-    files = prediction_files(folder, candidate.tables.ids)
+    sources = _sources(candidate)
+    if not sources or not sources[0].is_dir():
+        raise _Gone(f"{candidate.results['predictions']} is not there any more")
+    data, files = prepare_data(config.data), prediction_files(sources[0], candidate.tables.ids)
 
     def read(index: int) -> Label:
         return _read(candidate, data, index, files[data.manifest.samples[index].id])

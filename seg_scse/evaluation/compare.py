@@ -66,6 +66,7 @@ def compare(runs: Sequence[Path], options: Options) -> tuple[Path, dict[str, Any
     folder = options.out or default_folder(candidates)
     require_writable(folder)
     compared = compare_all(candidates, options.metric)
+    (folder / COMPARISON).unlink(missing_ok=True)  # before anything beside it changes
     drawn = draw_changed(folder / CASES, candidates, compared, options.cases)
     content = _content(candidates, compared, drawn)
     write_text(folder / DIFFERENCES, _differences(candidates, compared))

@@ -9,10 +9,8 @@ from seg_scse import distributed, provenance
 from seg_scse.config.schema import Config
 from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
-from seg_scse.data.scaling import from_state
 from seg_scse.evaluation.loaded import (
     Loaded,
-    build_predictor,
     checkpoint_facts,
     data_facts,
     data_of,
@@ -21,13 +19,13 @@ from seg_scse.evaluation.loaded import (
     print_notes,
     result_folder,
     scoring_protocol,
+    sources,
 )
-from seg_scse.evaluation.members import joined, labels, load_members, member_facts, require_unseen
+from seg_scse.evaluation.members import beside, build_network, labels, load_members, member_facts, require_unseen
 from seg_scse.evaluation.other_data import OtherData, other_data
 from seg_scse.evaluation.scored import Evaluated, Job, score
 from seg_scse.evaluation.thresholds import TUNED, require_threshold, with_threshold
 from seg_scse.inference.device import choose_device
-from seg_scse.inference.ensemble import Ensemble
 from seg_scse.inference.predictor import Network
 from seg_scse.inference.sources import NetworkSource
 
@@ -114,9 +112,9 @@ def evaluate_ensemble(
     """
     own, other = _divided(overrides, options)
     members = load_members(runs, which, own)
-    names = [path.resolve().name for path in runs]
-    home = runs[0] if len(runs) == 1 else runs[0].resolve().parent / f"{joined(names)}-ensemble"
-    folder = options.out or home / "evaluation" / _part(split, other)
+    home = runs[0] if len(runs) == 1 else beside(runs, "ensemble")
+    part = _part(split, other) + ("" if which == "best" else f"-{which}")
+    folder = options.out or home / "evaluation" / part
     facts = {"checkpoint": None, "members": member_facts(members)}
     name = f"ensemble of {', '.join(labels(members))}"
     return _score(_Networks(members, name, folder, facts, other), split, options)
@@ -165,11 +163,7 @@ class _Networks:
         return data_facts(self.first, data) if self.other is None else dataset_facts(data, self.other.name)
 
     def network(self) -> Network:
-        device = choose_device(self.first.config.trainer)
-        predictors = [build_predictor(member, device) for member in self.members]
-        if len(predictors) == 1:
-            return predictors[0]
-        return Ensemble(tuple(predictors), [from_state(member.state.get("scale")) for member in self.members])
+        return build_network(self.members, choose_device(self.first.config.trainer))
 
 
 def _score(networks: _Networks, split: str, options: Options) -> Evaluated | None:
@@ -195,6 +189,7 @@ def _score(networks: _Networks, split: str, options: Options) -> Evaluated | Non
             source=NetworkSource(network, data.store),
             facts={
                 **networks.facts,
+                "sources": sources(networks.folder, [member.file for member in networks.members]),
                 "predictions": None,
                 "protocol": {**_protocol(network, config), "threshold_from": origin},
                 "data": networks.data_facts(data),

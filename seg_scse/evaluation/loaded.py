@@ -1,5 +1,6 @@
 """A checkpoint made ready to predict with."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,16 @@ def load_run(run: Path, which: str, overrides: Sequence[str] = ()) -> Loaded:
         if not file.exists():
             raise CheckpointError(f"{run}: no {file.relative_to(run)}. Train first: python train.py --help.")
     else:
-        file = run
-        folder = run.parent.parent if (run.parent.parent / "config.yaml").exists() else None
+        file, folder = run, run_of(run)
     state, digest = checkpoint.load(file)
     config = override(checkpoint.config_of(state, file), overrides)
     return Loaded(file, digest, state, config, folder)
+
+
+def run_of(file: Path) -> Path | None:
+    """Return the run folder that a checkpoint file lies in, None where it lies by itself."""
+    folder = file.parent.parent
+    return folder if (folder / "config.yaml").exists() else None
 
 
 def data_of(loaded: Loaded) -> PreparedData:
@@ -115,6 +121,16 @@ def checkpoint_facts(loaded: Loaded) -> dict[str, Any]:
         "step": progress["step"],
         "sha256": loaded.digest,
     }
+
+
+def sources(folder: Path, places: Sequence[Path]) -> list[str]:
+    """Say in plain JSON types where predictions came from, so that they can be made or read again.
+
+    Args:
+        folder: of the results. The paths start there, so that they hold after both were moved together.
+        places: checkpoint files, or a folder of predictions.
+    """
+    return [os.path.relpath(place.resolve(), folder.resolve()) for place in places]
 
 
 def data_facts(loaded: Loaded, data: PreparedData) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from seg_scse.data.files.signatures import is_image
 from seg_scse.data.listing.claims import stem_below
 from seg_scse.data.listing.folders import contents, require_folder
 from seg_scse.data.listing.patterns import rules_of
+from seg_scse.data.listing.splits import assign_groups
 from seg_scse.data.masks.reading import read_mask
 from seg_scse.data.names import shown
 from seg_scse.data.prepare import PreparedData
@@ -34,13 +35,14 @@ def read_truth(folder: Path, config: DataConfig) -> PreparedData:
 
     Args:
         folder: one file per image; sub-folders are part of the id.
-        config: what the masks mean; `mask_suffix` and `mask_pattern` say which part of a name is the id.
+        config: what the masks mean; `mask_suffix` and `mask_pattern` say which part of a name is the id, `split.group`
+            which part of that is the independent unit.
 
     Returns:
         samples of one split (`SPLIT`), whose image is the mask file itself and is never read.
 
     Raises:
-        ConfigError: an encoding with other than one file for each image.
+        ConfigError: an encoding with other than one file for each image, or an unusable `split.group`.
         DataError: the folder has no masks, or some cannot be read as declared; all of them are listed.
     """
     if config.mask.encoding not in IN_ONE_FILE:
@@ -68,7 +70,8 @@ def _samples(folder: Path, config: DataConfig) -> tuple[Sample, ...]:
         raise DataError(f"{shown(folder)}: names that belong to more than one file:\n{numbered(problems)}")
     if not found:
         raise DataError(f"{shown(folder)}: no mask file{rule.condition}. Correct the folder or data.mask_suffix.")
-    return tuple(Sample(id_, paths[0], (paths[0],), SPLIT, id_) for id_, paths in sorted(found.items()))
+    samples = [Sample(id_, paths[0], (paths[0],), SPLIT, id_) for id_, paths in sorted(found.items())]
+    return tuple(assign_groups(samples, config.split.group))
 
 
 class MaskStore(Store):

@@ -82,13 +82,21 @@ class Plan:
         wanted = self.settings.objects
         return self.config.mask.encoding in _OBJECT_ENCODINGS if wanted is None else wanted
 
+    @property
+    def tolerance(self) -> float:
+        """Of nsd, in the unit of the spacings: as configured, else two pixels, by the longest side of any."""
+        if self.settings.tolerance is not None:
+            return self.settings.tolerance
+        return 2.0 * max(max(spacing[:2]) for spacing in self.spacings)
+
     def measures(self) -> dict[str, Measure]:
         """Return the functions that measure one image, by the name of their table."""
         classes, task, settings = len(self.config.classes), self.config.task, self.settings
+        tolerance = self.tolerance
         measures: dict[str, Measure] = {"counts": lambda seen: count_pixels(seen.labels, seen.truth, classes, task)}
         if settings.surface:
             measures["surfaces"] = lambda seen: measure_surfaces(
-                seen.labels, seen.truth, classes, seen.spacing[:2], settings.tolerance, task
+                seen.labels, seen.truth, classes, seen.spacing[:2], tolerance, task
             )
         if settings.centerline:
             measures["centerlines"] = lambda seen: measure_centerlines(seen.labels, seen.truth, classes, task)
@@ -131,4 +139,4 @@ class Plan:
             return None
         sizes, unit = {spacing[:2] for spacing in self.spacings}, self.spacings[0].unit
         spacing = list(sizes.pop()) if len(sizes) == 1 else "from the files"
-        return {"tolerance": self.settings.tolerance, "unit": unit, "spacing": spacing}
+        return {"tolerance": self.tolerance, "unit": unit, "spacing": spacing}

@@ -4,12 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seg_scse.config.loading import load_config
 from seg_scse.data.names import shown, some
+from seg_scse.data.scaling import from_state
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import ConfigError, numbered
-from seg_scse.evaluation.loaded import Loaded, checkpoint_facts, load_run
+from seg_scse.evaluation.loaded import Loaded, build_predictor, checkpoint_facts, load_run, run_of
 from seg_scse.evaluation.other_data import require_alike
+from seg_scse.inference.ensemble import Ensemble
+from seg_scse.inference.predictor import Network
 
 _NAMED = 3  # runs named in a folder's name
 
@@ -51,12 +56,52 @@ def _folds_or_run(run: Path) -> list[Path]:
     return [run / f"fold{number}" for number in range(split.folds)]
 
 
+def build_network(members: Sequence[Loaded], device: torch.device) -> Network:
+    """Build what predicts with the weights of one checkpoint, or with the mean of several.
+
+    Raises:
+        ConfigError: the checkpoints cannot predict together.
+    """
+    predictors = [build_predictor(member, device) for member in members]
+    if len(predictors) == 1:
+        return predictors[0]
+    return Ensemble(tuple(predictors), [from_state(member.state.get("scale")) for member in members])
+
+
 def labels(members: Sequence[Loaded]) -> list[str]:
     """Names of the members: with the folder above where two are alike, and numbered where that is not enough."""
     short = [member.label for member in members]
     above = [member.file.resolve().parents[2].name if member.run else "" for member in members]
     names = [f"{folder}/{name}" if short.count(name) > 1 else name for folder, name in zip(above, short, strict=True)]
     return [f"{name} ({place + 1})" if names.count(name) > 1 else name for place, name in enumerate(names)]
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """Name runs, each differently, by names that may be those of folders and of columns.
+
+    Args:
+        runs: run folders or checkpoint files; `run-last` is the name of RUN/checkpoints/last.ckpt.
+    """
+    places = [_named_place(run) for run in runs]
+    short = [place.name for place in places]
+    above = [f"{place.parent.name}-{place.name}" if short.count(place.name) > 1 else place.name for place in places]
+    return [f"{name}-{number}" if above.count(name) > 1 else name for number, name in enumerate(above, start=1)]
+
+
+def _named_place(run: Path) -> Path:
+    """The run folder; of a checkpoint file in one a path beside it, with the name of both."""
+    place = run.resolve()
+    if place.is_dir():
+        return place
+    folder = run_of(place)
+    if folder is None:
+        return place.with_suffix("")
+    return folder if place.stem == "best" else folder.with_name(f"{folder.name}-{place.stem}")
+
+
+def beside(runs: Sequence[Path], what: str) -> Path:
+    """Return where the results of several runs together belong: `<names>-<what>` beside the first of them."""
+    return _named_place(runs[0]).with_name(f"{joined(names_of(runs))}-{what}")
 
 
 def joined(names: Sequence[str]) -> str:

@@ -65,12 +65,13 @@ def require_encoding(encoding: str, config: DataConfig) -> None:
         raise ConfigError("--encoding palette: a palette index is one class, but the task is multilabel: use index.")
 
 
-def prediction_files(folder: Path, ids: Sequence[str]) -> dict[str, Path]:
+def prediction_files(folder: Path, ids: Sequence[str], hint: str = "") -> dict[str, Path]:
     """Find the prediction of each sample, `<id>.png`, `.tif`, `.tiff` or `.npy` below a folder, exactly by name.
 
     Args:
         folder: sub-folders are those of the ids.
         ids: the samples.
+        hint: what else a message should propose.
 
     Returns:
         one file per id, in the order of the ids.
@@ -100,7 +101,7 @@ def prediction_files(folder: Path, ids: Sequence[str]) -> dict[str, Path]:
     if problems:
         raise DataError(
             f"{shown(folder)}: the files are not the predictions of these {len(ids)} samples, one each, named by the "
-            f"sample's id:\n{numbered(problems)}\nChoose another --split, add what is missing and move the others away."
+            f"sample's id:\n{numbered(problems)}\nAdd what is missing and move the others away.{hint}"
         )
     return {id_: found[key][0] for key, id_ in names.items()}
 

@@ -14,7 +14,7 @@ from seg_scse.data.names import shown
 from seg_scse.data.prepare import PreparedData, prepare_data
 from seg_scse.errors import SegScseError
 from seg_scse.evaluation.evaluate import CURE
-from seg_scse.evaluation.loaded import dataset_facts
+from seg_scse.evaluation.loaded import dataset_facts, sources
 from seg_scse.evaluation.masks_only import SPLIT, read_truth
 from seg_scse.evaluation.other_data import other_data
 from seg_scse.evaluation.prediction_files import (
@@ -34,7 +34,15 @@ T = TypeVar("T")
 
 _MASKS_ONLY = (
     *("evaluation.", "data.mask."),
-    *("data.classes", "data.task", "data.mask_suffix", "data.mask_pattern", "data.exclude", "data.max_pixels"),
+    *(
+        "data.classes",
+        "data.task",
+        "data.split.group",
+        "data.mask_suffix",
+        "data.mask_pattern",
+        "data.exclude",
+        "data.max_pixels",
+    ),
 )
 """Keys that mean something for two folders of masks."""
 
@@ -63,7 +71,7 @@ def score_predictions(
     other = other_data(data, overrides)
     require_encoding(encoding, other.data)
     prepared = prepare_data(other.data)
-    files = _Files(folder, encoding, prepared, prepared.require(split, CURE))
+    files = _Files(folder, encoding, prepared, prepared.require(split, CURE), f" {CURE}")
     return _score(files, other.config, split, out, other.name, images=True)
 
 
@@ -116,11 +124,12 @@ class _Files:
     encoding: Encoding
     data: PreparedData
     indices: list[int]
+    hint: str = ""
 
     def source(self) -> FolderSource:
         """Find all files and read each once, so that everything that is wrong is said before anything is scored."""
         samples = self.data.manifest.samples
-        found = prediction_files(self.folder, [samples[index].id for index in self.indices])
+        found = prediction_files(self.folder, [samples[index].id for index in self.indices], self.hint)
         require_readable(found, lambda place: self._expected(self.indices[place]), self.encoding, self.data.config)
         index_of = dict(zip(found.values(), self.indices, strict=True))
 
@@ -136,10 +145,11 @@ class _Files:
 
 def _score(files: _Files, config: Config, split: str, out: Path | None, data: str, images: bool) -> Evaluated | None:
     folder = files.folder.resolve()
+    results = out or folder.with_name(f"{folder.name}-evaluation") / split
     job = Job(
         name=path_name(folder),
         split=split,
-        folder=out or folder.with_name(f"{folder.name}-evaluation") / split,
+        folder=results,
         config=config.model_copy(update={"data": files.data.config}),
         data=files.data,
         indices=files.indices,
@@ -147,6 +157,7 @@ def _score(files: _Files, config: Config, split: str, out: Path | None, data: st
         facts={
             "checkpoint": None,
             "members": [],
+            "sources": sources(results, [folder]),
             "predictions": shown(files.folder),
             "protocol": _protocol(config),
             "data": dataset_facts(files.data, data),

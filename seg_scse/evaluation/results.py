@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from seg_scse.config.data import DataConfig
 from seg_scse.config.masks import Task
 from seg_scse.config.schema import EvaluationConfig
+from seg_scse.evaluation.cases import Row, remove_pictures
 from seg_scse.evaluation.histograms import FILE as HISTOGRAMS
 from seg_scse.evaluation.histograms import Histograms, table_of, write_histograms
 from seg_scse.evaluation.tables import FORMAT, PER_IMAGE, PROBABILITIES, RESULTS, Scores, Tables, write_rows
@@ -24,7 +24,6 @@ from seg_scse.metrics.objects import OBJECT_NAMES, object_pooled, object_scores
 from seg_scse.metrics.scores import FOREGROUND, averages, cases, column_scores, per_image_rows, score_table
 
 Floats = NDArray[np.float64]
-Row = dict[str, str | int | float | None]
 
 CASES = "cases"
 """Folder of the pictures."""
@@ -145,7 +144,7 @@ def write_evaluation(
     described.tables.write(folder)
     write_rows(folder / PER_IMAGE, rows)
     _write_probabilities(folder, described, histograms)
-    shutil.rmtree(folder / CASES, ignore_errors=True)
+    remove_pictures(folder / CASES)
     draw(folder / CASES, rows)
     write_text(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results

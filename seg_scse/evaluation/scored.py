@@ -34,7 +34,7 @@ class Job:
         data: the samples and their truth.
         indices: positions of those that are scored.
         source: where the predictions come from.
-        facts: `checkpoint`, `members`, `predictions`, `protocol`, `data` and `device` of `results.json`.
+        facts: `checkpoint`, `members`, `sources`, `predictions`, `protocol`, `data` and `device` of `results.json`.
         save: folder for the predicted label maps, or None.
         images: whether the samples have images, to draw the cases on.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from seg_scse.config.schema import EvaluationConfig
 from seg_scse.errors import ConfigError, DataError, numbered
 from seg_scse.evaluation.loaded import Loaded, load_run
-from seg_scse.evaluation.members import joined, labels, require_distinct
+from seg_scse.evaluation.members import labels, require_distinct
 from seg_scse.evaluation.other_data import require_alike
 from seg_scse.evaluation.results import SEED, bootstrap_of, interval_by_class
 from seg_scse.evaluation.tables import FORMAT, Scores, Tables
@@ -70,16 +70,16 @@ def _other_division(first: Loaded, other: Loaded) -> str:
     return f"{len(moved)} images in other splits, such as {moved[0]}: {now}, {was}"
 
 
-def summarise(runs: Sequence[Path], folders: Sequence[Path], out: Path | None) -> tuple[Path, dict[str, Any]]:
+def summarise(names: Sequence[str], folders: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Average the scores of several evaluations, and write `runs.json` and `runs.csv`.
 
     Args:
-        runs: the runs, in the order of `folders`.
+        names: of the runs, all different, in the order of `folders`.
         folders: the evaluation folder of each.
-        out: where to write; default: `<folder of the first run>/<names>-<split>`.
+        folder: where to write.
 
     Returns:
-        the folder and the content of `runs.json`: per score and class `mean`, sample standard deviation `sd` over the
+        the content of `runs.json`: per score and class `mean`, sample standard deviation `sd` over the
         runs, and for means over images `intervals` for new runs on new images (`intervals.two_level_intervals`).
 
     Raises:
@@ -88,8 +88,6 @@ def summarise(runs: Sequence[Path], folders: Sequence[Path], out: Path | None) -
     """
     tables = [Tables.read(folder) for folder in folders]
     _require_same(folders, tables)
-    names = [_name(run) for run in runs]
-    split = folders[0].name
     results = [dict(one.results) for one in tables]
     scores: list[Scores] = [one["scores"] for one in results]
     summary = {
@@ -98,29 +96,25 @@ def summarise(runs: Sequence[Path], folders: Sequence[Path], out: Path | None) -
         "images": results[0]["images"],
         "classes": results[0]["classes"],
         "task": results[0]["task"],
-        "protocol": results[0]["protocol"],
+        "protocol": _facts(tables[0], "protocol"),
         "data": results[0]["data"],
         "runs": [
-            {"run": name, "folder": str(folder), **_run_facts(one)}
-            for name, folder, one in zip(names, folders, results, strict=True)
+            {"run": name, "folder": str(place), **_run_facts(one)}
+            for name, place, one in zip(names, folders, results, strict=True)
         ],
         "mean": over_runs(scores, 1, statistics.fmean),
         "sd": over_runs(scores, 2, statistics.stdev),
         **_intervals(tables),
     }
-    folder = out or runs[0].resolve().parent / f"{joined(names)}-{split}"
     write_text(folder / TABLE, _csv(names, summary, scores))
     write_text(folder / CONTENT, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    return folder, summary
-
-
-def _name(run: Path) -> str:
-    return run.stem if run.is_file() else run.resolve().name
+    return summary
 
 
 def _run_facts(results: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {"checkpoint": results["checkpoint"], "seed": results["config"].get("seed"), "scores": results["scores"]}
-    return {**facts, "created": results["created"]}
+    own = {key: results["protocol"][key] for key in _OWN}
+    facts = {"checkpoint": results["checkpoint"], "seed": results["config"].get("seed"), **own}
+    return {**facts, "scores": results["scores"], "created": results["created"]}
 
 
 def _require_same(folders: Sequence[Path], tables: Sequence[Tables]) -> None:

@@ -15,7 +15,7 @@ from seg_scse.attention.trace import undisturbed
 from seg_scse.config.schema import Config
 from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
-from seg_scse.inference.labelling import Label, decide
+from seg_scse.inference.labelling import Label, decide, softmax_planes
 from seg_scse.inference.tiles import blend_window, tile_starts
 from seg_scse.inference.tta import TTA, Symmetry
 
@@ -189,8 +189,9 @@ class Predictor:
 
     def _activate(self, logits: Tensor) -> Tensor:
         """Probabilities, each class a plane in memory."""
-        logits = logits.contiguous()
-        return logits.sigmoid() if self.multilabel or logits.shape[1] == 1 else logits.softmax(1)
+        if self.multilabel or logits.shape[1] == 1:
+            return logits.contiguous().sigmoid()
+        return softmax_planes(logits)
 
     def _cut(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """Tiles (C, tile, tile), row by row: a row is read once, since many files hold their pixels in whole rows."""

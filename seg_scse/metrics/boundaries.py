@@ -28,7 +28,9 @@ def boundary(mask: Mask, ignored: Mask | None = None) -> Mask:
     Returns:
         uint8 (h, w) of 0 and 1.
     """
-    return _within(mask, ignored, CROSS)
+    inside = mask if ignored is None else mask | ignored
+    kept: Mask = cv2.erode(inside, CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return mask & ~kept
 
 
 def band(mask: Mask, width: int, ignored: Mask | None = None) -> Mask:
@@ -46,8 +48,8 @@ def band(mask: Mask, width: int, ignored: Mask | None = None) -> Mask:
     Returns:
         uint8 (h, w) of 0 and 1.
     """
-    side = 2 * width + 1
-    return _within(mask, ignored, np.ones((side, side), np.uint8))
+    inside = mask if ignored is None else mask | ignored
+    return mask & ~_box_eroded(inside, width)
 
 
 def band_width(height: int, width: int) -> int:
@@ -55,8 +57,17 @@ def band_width(height: int, width: int) -> int:
     return max(1, round(BAND_SHARE * math.hypot(height, width)))
 
 
-def _within(mask: Mask, ignored: Mask | None, kernel: Mask) -> Mask:
-    """The pixels of the mask that erosion takes away, ignored pixels counted as inside."""
-    inside = mask if ignored is None else mask | ignored
-    kept: Mask = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return mask & ~kept
+def _box_eroded(inside: Mask, width: int) -> Mask:
+    """The pixels without an outside one in the square of `width` pixels around them; beyond the frame is outside.
+
+    The span doubles with each step, so that a band of hundreds of pixels in a large scene takes a few more steps than a
+    narrow one; cv2's erosion takes as many as the band is wide.
+    """
+    kept: Mask = cv2.copyMakeBorder(inside, width, width, width, width, cv2.BORDER_CONSTANT, value=0)
+    for axis in (0, 1):
+        span = 1
+        while span <= 2 * width:
+            step = min(span, 2 * width + 1 - span)
+            kept = kept[step:] & kept[:-step] if axis == 0 else kept[:, step:] & kept[:, :-step]
+            span += step
+    return kept

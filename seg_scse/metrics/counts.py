@@ -11,8 +11,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from seg_scse.config.masks import Task
-from seg_scse.errors import DataError, numbered
+from seg_scse.errors import DataError
 from seg_scse.files import write_text
+from seg_scse.metrics.merging import join
 from seg_scse.metrics.pixels import Counts, Integers, count_pixels
 
 __all__ = ["COLUMNS", "CountArrays", "Counts", "CountsTable", "Task", "count_pixels"]
@@ -138,15 +139,7 @@ class CountsTable:
         Raises:
             DataError: an image is in two tables, in no table, or not in `ids`; or tasks or numbers of classes differ.
         """
-        found: dict[str, Counts] = {}
-        problems = []
-        for table in tables:
-            problems += [f"{sample_id!r} is in two tables" for sample_id in table.ids if sample_id in found]
-            found |= {sample_id: table.counts(sample_id) for sample_id in table.ids}
-        problems += [f"{sample_id!r} is in no table" for sample_id in ids if sample_id not in found]
-        problems += [f"{sample_id!r} is not in the list of ids" for sample_id in found.keys() - set(ids)]
-        if problems:
-            raise DataError(f"the tables of the processes do not make one whole:\n{numbered(problems)}")
+        found = join([{sample_id: table.counts(sample_id) for sample_id in table.ids} for table in tables], ids)
         merged = cls(tables[0].num_classes, tables[0].task)
         for sample_id in ids:
             merged.add(sample_id, found[sample_id])

@@ -20,7 +20,7 @@ from seg_scse.metrics.bootstrap import (
     resample_weights,
     unit_sums,
 )
-from seg_scse.metrics.ratios import METRICS, Cells, Numbers, ratio
+from seg_scse.metrics.ratios import METRICS, Cells, Numbers, total_ratio
 
 MOST_VALUES = 1 << 23
 """Statistics of resamples, or of units, held in memory at a time, unless one score alone has more."""
@@ -133,7 +133,7 @@ def pooled_intervals(counts: Cells, groups: Sequence[Hashable] | None, settings:
 
 def _pooled_scores(metrics: Sequence[str], *totals: Floats) -> dict[str, Floats]:
     """Scores of summed pixel counts, elementwise."""
-    return {metric: ratio(metric, Totals(*totals)) for metric in metrics}
+    return {metric: total_ratio(metric, Totals(*totals)) for metric in metrics}
 
 
 def _together(images: int, classes: int, settings: Bootstrap) -> int:

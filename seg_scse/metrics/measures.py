@@ -12,8 +12,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_scse.errors import DataError, numbered
+from seg_scse.errors import DataError
 from seg_scse.files import write_text
+from seg_scse.metrics.merging import join
 
 Floats = NDArray[np.float64]
 
@@ -84,18 +85,14 @@ class MeasureTable:
         Raises:
             DataError: an image is in two tables, in no table, or not in `ids`; or the tables hold different measures.
         """
-        found: dict[str, Floats] = {}
-        problems = []
+        names = tables[0].names
         for table in tables:
-            if table.names != tables[0].names:
-                problems.append(f"one holds {', '.join(tables[0].names)}, another {', '.join(table.names)}")
-            problems += [f"{sample_id!r} is in two tables" for sample_id in table.ids if sample_id in found]
-            found |= {sample_id: table.values(sample_id) for sample_id in table.ids}
-        problems += [f"{sample_id!r} is in no table" for sample_id in ids if sample_id not in found]
-        problems += [f"{sample_id!r} is not in the list of ids" for sample_id in found.keys() - set(ids)]
-        if problems:
-            raise DataError(f"the tables of the processes do not make one whole:\n{numbered(problems)}")
-        merged = cls(tables[0].names, tables[0].num_classes)
+            if table.names != names:
+                raise DataError(
+                    f"tables of other measures: one holds {', '.join(names)}, another {', '.join(table.names)}"
+                )
+        found = join([{sample_id: table.values(sample_id) for sample_id in table.ids} for table in tables], ids)
+        merged = cls(names, tables[0].num_classes)
         for sample_id in ids:
             merged.add(sample_id, found[sample_id])
         return merged

@@ -7,11 +7,10 @@ import numpy as np
 
 from seg_scse.errors import DataError
 from seg_scse.metrics.bootstrap import ROUNDING, Bootstrap, Floats, missing_reason, unit_sums
-from seg_scse.metrics.intervals import Totals, column_intervals, total_estimates, with_foreground
-from seg_scse.metrics.ratios import Cells, ratio
+from seg_scse.metrics.intervals import column_intervals, with_foreground
 from seg_scse.metrics.signed_rank import SignedRank, holm, signed_rank
 
-__all__ = ["Comparison", "compare_columns", "compare_many", "holm", "paired_pooled_interval"]
+__all__ = ["Comparison", "compare_columns", "compare_many", "holm"]
 
 
 @dataclass(frozen=True)
@@ -114,37 +113,6 @@ def compare_many(
         if len(rows) == 3:  # of two classes, the foreground is class 1
             rows[2] = rows[0]
     return tuple(tuple(rows) for rows in result)
-
-
-def paired_pooled_interval(
-    counts_a: Cells, counts_b: Cells, groups: Sequence[Hashable] | None, settings: Bootstrap
-) -> dict[str, Floats]:
-    """Differences B - A of pooled Dice and IoU of the same images, with intervals.
-
-    Both networks' counts of a unit are resampled together. The foreground is the mean difference over the classes that
-    both score.
-
-    Args:
-        counts_a: counts of A, (N, K).
-        counts_b: counts of B for the same images.
-        groups: the independent unit of each image, or None.
-        settings: how the intervals are made.
-
-    Returns:
-        `dice_pooled` and `iou_pooled`: (K + 1, 3), difference, lower and upper end, foreground first; NaN as in
-        `metrics.intervals.column_intervals`.
-
-    Raises:
-        DataError: the counts differ in shape.
-    """
-    _require_alike(np.shape(counts_a.tp), np.shape(counts_b.tp))
-
-    def differences(*totals: Floats) -> dict[str, Floats]:
-        a, b = Totals(*totals[:4]), Totals(*totals[4:])
-        return {f"{metric}_pooled": ratio(metric, b) - ratio(metric, a) for metric in ("dice", "iou")}
-
-    arrays = [getattr(counts, name) for counts in (counts_a, counts_b) for name in Totals._fields]
-    return total_estimates(arrays, differences, groups, settings)
 
 
 def _measure(

@@ -1,7 +1,7 @@
-"""What a number of units allows: half-widths of intervals, and the differences that a comparison can show.
+"""What a number of units allows: the difference that a comparison can show.
 
-All formulas take the mean of n independent units as normal, which for scores with a few failures holds from some tens
-of units on; they plan and explain, the intervals themselves come from the bootstrap.
+The mean of n independent units is taken as normal, which for scores with a few failures holds from some tens of units
+on: this plans and explains, the intervals themselves come from the bootstrap.
 """
 
 import math
@@ -11,46 +11,6 @@ from seg_scse.errors import ConfigError
 
 POWER = 0.8
 """Usual probability with which a study shall show a difference that exists."""
-
-
-def half_width(low: float | None, high: float | None) -> float | None:
-    """Half the length of an interval, in the unit of the score; None without an interval."""
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return None
-    return (high - low) / 2
-
-
-def expected_half_width(sd: float, units: int, level: float = 0.95) -> float:
-    """Half-width of the interval of a mean: z sd / sqrt(n).
-
-    Args:
-        sd: standard deviation of the score between the units, at least 0.
-        units: number of independent units n, at least 1.
-        level: level of the interval, in (0, 1).
-
-    Raises:
-        ConfigError: an argument is out of its range.
-    """
-    _require(sd, units, level)
-    return _normal((1 + level) / 2) * sd / math.sqrt(units)
-
-
-def units_needed(width: float, units: int, wanted: float) -> int:
-    """The number of units that makes a half-width `wanted`, since it shrinks as 1 / sqrt(n).
-
-    Args:
-        width: the half-width found, at least 0.
-        units: with this number of units, at least 1.
-        wanted: the half-width wanted, above 0, in the same unit.
-
-    Raises:
-        ConfigError: an argument is out of its range.
-    """
-    _require(width, units, 0.5)
-    if not 0 < wanted < math.inf:
-        raise ConfigError(f"the half-width wanted is {wanted}: it must be above 0.")
-    # Rounded first, so that a ratio such as 0.02 / 0.01 does not ask for a unit more.
-    return max(1, math.ceil(round(units * (width / wanted) ** 2, 9)))
 
 
 def detectable_difference(sd: float, units: int, power: float = POWER, level: float = 0.95) -> float:

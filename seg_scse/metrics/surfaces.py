@@ -1,4 +1,4 @@
-"""How far the boundary of a prediction is from the true one. docs/metrics.md compares the definitions of other tools.
+"""How far the boundary of a prediction is from the true one. docs/boundaries.md has those of other tools.
 
 For one class of one image, with the boundary pixels of `boundaries.boundary` on both sides, and the distance of each to
 the nearest one of the other side:
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from seg_scse.config.masks import Task
 from seg_scse.metrics.boundaries import band, band_width, boundary
 from seg_scse.metrics.class_masks import ClassMasks, class_masks
-from seg_scse.metrics.distances import Spacing, directed_distances
+from seg_scse.metrics.distances import Spacing, surface_distances
 from seg_scse.metrics.pixels import Labels
 
 Floats = NDArray[np.float64]
@@ -93,8 +93,7 @@ def _scores(masks: ClassMasks, settings: SurfaceSettings) -> tuple[float, float,
         return math.nan, math.nan, math.nan, math.nan
     if not all(occupied):
         return settings.diagonal, settings.diagonal, 0.0, 0.0
-    there = directed_distances(edges[0], edges[1], settings.spacing)
-    back = directed_distances(edges[1], edges[0], settings.spacing)
+    there, back = surface_distances(edges[0], edges[1], settings.spacing)
     hd95 = max(_percentile(distances) for distances in (there, back))
     both = np.concatenate((there, back))
     nsd = np.count_nonzero(both <= settings.tolerance) / both.size

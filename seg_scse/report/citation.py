@@ -2,7 +2,7 @@
 
 from seg_scse.report import measured
 from seg_scse.report.headings import MEASURES, measure_of
-from seg_scse.report.precision import interval_text, level, unit_of, units
+from seg_scse.report.precision import interval_text, level, sample, unit_of, units
 from seg_scse.report.reading import Results, visible
 from seg_scse.report.wording import POLICIES, foreground
 
@@ -11,13 +11,13 @@ def citation(results: Results) -> str:
     """Say scores with intervals, number of images, averaging, policy and weights."""
     policy = POLICIES[results.protocol.empty]
     return (
-        f"On {measured.which_images(results)} (n = {units(results)}, {measured.resolution(results)}), "
+        f"On {measured.which_images(results)} (n = {sample(results)}, {measured.resolution(results)}), "
         f"{visible(results.name)} reached a Dice of {_value(results, 'dice_per_image')} and an IoU of "
         f"{_value(results, 'iou_per_image')} averaged per image, and a Dice of {_value(results, 'dice_pooled')} and an "
         f"IoU of {_value(results, 'iou_pooled')} pooled over all pixels{_boundary(results)} "
         f"({_intervals(results)}foreground: {foreground(results)}; a class in neither truth nor prediction of an image "
         f"is {policy}, {measured.empty_pairs(results)} of {measured.foreground_pairs(results)} cases; "
-        f"{_weights(results)})."
+        f"{decision(results)}{_weights(results)})."
     )
 
 
@@ -39,6 +39,15 @@ def _intervals(results: Results) -> str:
         return ""
     kind = {"bca": "BCa", "percentile": "percentile"}[results.bootstrap.method]
     return f"in brackets: {level(results)} {kind} bootstrap intervals over {units(results)}; "
+
+
+def decision(results: Results) -> str:
+    """`threshold 0.41, chosen on validation images; mean of 4 mirrored copies; `: what else changes the scores."""
+    protocol, said = results.protocol, ""
+    if protocol.threshold is not None:
+        tuned = ", chosen on validation images" if measured.is_tuned(results) else ""
+        said = f"threshold {protocol.threshold:g}{tuned}; "
+    return said + {"none": "", "flips": "mean of 4 mirrored copies; ", "d4": "mean of 8 copies; "}[protocol.tta]
 
 
 def _weights(results: Results) -> str:

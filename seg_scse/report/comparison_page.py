@@ -13,6 +13,7 @@ from seg_scse.report.image_table import ImageTable, Number, View
 from seg_scse.report.reading import FOREGROUND, visible
 from seg_scse.report.rendering import class_css, environment
 from seg_scse.report.scatter import Histogram, Scatter, Span, histogram, scatter, spans
+from seg_scse.report.wording import when
 
 MOST_TITLES = 6000
 """Points of a page that say which image they are; beyond it they are points only, so that the page stays small."""
@@ -77,6 +78,7 @@ def page(folder: Path, comparison: Comparison, scores: Scores) -> str:
             origins=[(name, tables.origin(comparison, number)) for number, name in enumerate(names)],
             unit=words.unit_of(comparison),
             level=words.level_text(comparison),
+            compared=when(comparison.created),
         )
     )
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterator
 
 from seg_scse.report import comparison_wording as words
@@ -27,6 +28,7 @@ _COLUMNS = (
     *("p", "p_holm", "comparisons", "effect", "better", "equal", "worse", "left_out", "detectable", "reason"),
     *("pooled_baseline", "pooled_run", "pooled_difference", "pooled_low", "pooled_high"),
 )
+_WIDTH = 100
 _HEADING = ("Run", "Class", "Baseline", "Run's score", "Difference", "Interval", "p (Holm)", "Effect", "+ / = / -")
 
 
@@ -59,7 +61,8 @@ def terminal(comparison: Comparison) -> str:
         f"{comparison.per_image} against {baseline}, {visible(comparison.split)} split, {comparison.images} images. "
         f"Difference in {words.unit_of(comparison)}, {words.level_text(comparison)} interval."
     )
-    return "\n".join([head, "", *lines, "", *said, *cautions(comparison)])
+    prose = [textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in (*said, *cautions(comparison))]
+    return "\n".join([head, "", *lines, "", *prose])
 
 
 def pair_sentences(comparison: Comparison, pair: Pair) -> list[str]:

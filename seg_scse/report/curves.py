@@ -58,6 +58,8 @@ def curves_png(run_dir: Path) -> bytes | None:
     columns = read_columns(path, ("epoch", "lr", *LOSSES, *SCORES))
     if not columns["epoch"]:
         return None
+    # The file numbers its epochs from 0; checkpoints and reports count those that are completed.
+    columns["epoch"] = [None if epoch is None else epoch + 1 for epoch in columns["epoch"]]
     figure = Figure(figsize=(12, 3.4), dpi=_DPI)
     loss, score, rate = figure.subplots(1, 3)
     figure.subplots_adjust(
@@ -86,7 +88,7 @@ def _draw(axes: Axes, columns: dict[str, list[float | None]], labels: dict[str, 
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel("epochs completed")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if len(labels) > 1:

@@ -83,18 +83,28 @@ def layer_uri(layer: Image.Image, room: int = LAYERS) -> str:
 def picture_uri(png: bytes, room: int) -> str:
     """Put an image into the page: as it is where it is small, else as a JPEG that takes at most `room` bytes.
 
-    The coarsest quality is used even where it takes more.
+    Where the coarsest quality takes more, the image is reduced, down to about 128 pixels.
     """
     if len(png) <= min(room, _LOSSLESS):
         return data_uri(png)
-    image, data = Image.open(io.BytesIO(png)).convert("RGB"), b""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    data = _jpeg(image, room)
+    while len(data) > room and min(image.size) >= 2 * _SMALLEST:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+        data = _jpeg(image, room)
+    return data_uri(data, "jpeg") if len(data) < len(png) else data_uri(png)
+
+
+def _jpeg(image: Image.Image, room: int) -> bytes:
+    """The finest quality that takes at most `room` bytes, else the coarsest."""
+    data = b""
     for quality in _QUALITIES:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=quality)
         data = buffer.getvalue()
         if len(data) <= room:
             break
-    return data_uri(data, "jpeg") if len(data) < len(png) else data_uri(png)
+    return data
 
 
 def _ground(size: tuple[int, int]) -> str:

@@ -2,7 +2,7 @@
 
 from seg_scse.report import precision
 from seg_scse.report.per_image import PerImage
-from seg_scse.report.reading import Results, visible
+from seg_scse.report.reading import Results, Surface, visible
 from seg_scse.report.wording import POLICIES, count, foreground
 
 Fact = tuple[str, str]
@@ -14,6 +14,8 @@ _SEEN = {
     "train": "The network was trained on this split: the scores do not tell how it does on new images.",
     "val": "The checkpoint was selected on this split: the scores are optimistic.",
 }
+_STATED = {"configuration": " (from the configuration)", "option": " (given on the command line)"}
+"""Where a threshold comes from, if it was not chosen on validation images."""
 _TTA = {
     "flips": "Each tile was predicted in 4 mirrored copies, and their probabilities were averaged.",
     "d4": "Each tile was predicted in 8 mirrored and turned copies, and their probabilities were averaged.",
@@ -29,11 +31,11 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
         ("Pooled", "One score from the pixels of all images counted together: large objects weigh more."),
         ("Foreground", f"Stands for {foreground(results)}."),
         ("Empty masks", _empty_policy(results)),
-        ("Decision", _decision(results)),
+        ("Decision", decision(results)),
         ("Copies", _TTA.get(results.protocol.tta)),
         ("Tiles", _tiles(results)),
-        ("Precision", _precision(results)),
-        ("Boundaries", _boundaries(results)),
+        ("Arithmetic", _arithmetic(results)),
+        ("Boundaries", boundaries(results)),
         ("Objects", _objects(results)),
         (
             "Centre lines",
@@ -48,19 +50,34 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
 
 def cautions(results: Results) -> list[str]:
     """What a reader must know before quoting a score; empty where there is nothing."""
-    protocol = results.protocol
     found = []
-    if results.split in _SEEN and results.predictions is None:
+    if is_other_data(results):
+        found.append(
+            f"The images{_named(results)} are not of the data set that the network was trained with; whether the two "
+            "share images or patients is not checked."
+        )
+    elif results.split in _SEEN and results.predictions is None:
         found.append(_SEEN[results.split])
-    if results.split == "val" and (protocol.threshold_from or "").startswith("val"):
+    if results.split == "val" and is_tuned(results):
         found.append("The threshold was chosen on this split too.")
     if results.data.same_as_training is False:
         found.append("The images or masks are not those that the network was trained with.")
-    if results.units < precision.FEW_UNITS:
+    if results.score("dice_per_image") is None:
+        found.append("No image has a class of the foreground, in truth or prediction: there is nothing to score.")
+    if results.units == 1:
+        found.append(
+            f"{precision.units(results)} alone: no interval can be given, and other images may score otherwise."
+        )
+    elif results.units < precision.FEW_UNITS:
         found.append(
             f"{precision.units(results)} are few: the intervals are themselves uncertain below {precision.FEW_UNITS}."
         )
     return found
+
+
+def is_tuned(results: Results) -> bool:
+    """Whether the threshold was chosen on validation images."""
+    return results.protocol.threshold_from not in (None, *_STATED)
 
 
 def foreground_pairs(results: Results) -> int:
@@ -84,8 +101,16 @@ def which_images(results: Results) -> str:
         return "the two folders of masks"
     if results.folds:
         return f"the test splits of a cross-validation with {results.folds} folds"
-    other = f" of {visible(results.data.name)}" if results.data.name and results.data.same_as_training is False else ""
-    return f"the {split_name(results)}{other}"
+    return f"the {split_name(results)}{_named(results) if results.data.same_as_training is not True else ''}"
+
+
+def is_other_data(results: Results) -> bool:
+    """Whether a network was scored on a data set other than the one it was trained with."""
+    return results.predictions is None and results.data.same_as_training is None
+
+
+def _named(results: Results) -> str:
+    return f" of {visible(results.data.name)}" if results.data.name else ""
 
 
 def origin(results: Results) -> str:
@@ -141,7 +166,8 @@ def _empty_policy(results: Results) -> str:
     )
 
 
-def _decision(results: Results) -> str:
+def decision(results: Results) -> str:
+    """How probabilities became masks."""
     protocol = results.protocol
     if protocol.threshold is None:
         return "As the files say." if results.predictions else "Each pixel takes its most probable class."
@@ -153,9 +179,7 @@ def _decision(results: Results) -> str:
 def _threshold_from(source: str | None) -> str:
     if source is None:
         return ""
-    if source in ("configuration", "option"):
-        return {"configuration": " (from the configuration)", "option": " (given on the command line)"}[source]
-    return f" (chosen on validation images and then frozen: {visible(source)})"
+    return _STATED.get(source) or f" (chosen on validation images and then frozen: {visible(source)})"
 
 
 def _tiles(results: Results) -> str | None:
@@ -168,12 +192,13 @@ def _tiles(results: Results) -> str | None:
     )
 
 
-def _precision(results: Results) -> str | None:
+def _arithmetic(results: Results) -> str | None:
     used = results.protocol.precision
     return None if used is None else f"The network computed in {used}."
 
 
-def _boundaries(results: Results) -> str | None:
+def boundaries(results: Results) -> str | None:
+    """What distances between boundaries are, and what they are where one is missing; None where none were scored."""
     surface = results.protocol.surface
     if surface is None:
         return None
@@ -181,10 +206,19 @@ def _boundaries(results: Results) -> str | None:
     missed = sum(results.cases[name].missed for name in results.foreground)
     false = sum(results.cases[name].false for name in results.foreground)
     return (
-        f"Distances in {visible(surface.unit)}{pixel}; NSD counts what lies within {surface.tolerance:g} "
-        f"{visible(surface.unit)}. A class in neither mask is left out. Found in only one of them ({missed} missed, "
-        f"{false} false), it counts with the diagonal of the image as distance, and 0 for NSD and boundary IoU."
+        f"Distances in {visible(surface.unit)}{pixel}, from each boundary pixel of either mask to the nearest of the "
+        "other. HD95: the larger of the two 95th percentiles; ASSD: the mean over both boundaries; NSD: the share "
+        f"within {surface.tolerance:g} {visible(surface.unit)}{_below_a_pixel(surface)}; boundary IoU: that of the "
+        f"strips along the boundaries. A class in neither mask is left out. Found in only one of them ({missed} "
+        f"missed, {false} false), it counts with the diagonal of the image as distance, and 0 for NSD and boundary IoU."
     )
+
+
+def _below_a_pixel(surface: Surface) -> str:
+    """A tolerance that no distance but 0 can keep, as where 2 was meant in pixels and the files say metres."""
+    if isinstance(surface.spacing, tuple) and surface.tolerance < min(surface.spacing):
+        return " (less than a pixel: only boundaries that coincide count)"
+    return ""
 
 
 def _pixel(spacing: tuple[float, float] | str | None, unit: str) -> str:

@@ -19,6 +19,7 @@ from seg_scse.errors import ConfigError, SegScseError
 from seg_scse.report.headings import AVERAGING, MEASURES
 from seg_scse.report.model_facts import limitations, recipe, what_it_sees
 from seg_scse.report.model_scores import measured, scores
+from seg_scse.report.precision import unit_of
 from seg_scse.report.reading import FOREGROUND, Results, read_results, visible
 from seg_scse.report.wording import count, joined
 
@@ -193,7 +194,7 @@ def _metadata(config: Config, results: Results | None, card: Card | None, about:
 
 def _indexed(results: Results, card: Card | None, about: About) -> list[EvalResult]:
     """The foreground scores in the form of `model-index`; those that are not available are left out."""
-    own = results.data.same_as_training is not False
+    own, unit = results.data.same_as_training is True, unit_of(results)
     return [
         EvalResult(
             task_type="image-segmentation",
@@ -202,7 +203,7 @@ def _indexed(results: Results, card: Card | None, about: About) -> list[EvalResu
             dataset_split=results.split,
             metric_type=metric,
             metric_value=results.score(key),
-            metric_name=f"{MEASURES[metric].label}, {AVERAGING[averaging].lower()}, {FOREGROUND}",
+            metric_name=f"{MEASURES[metric].heading(unit)}, {AVERAGING[averaging].lower()}, {FOREGROUND}",
             metric_config=key,
             metric_args=_args(results, key),
         )

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from seg_scse.config.schema import Config
+from seg_scse.report.measured import cautions
 from seg_scse.report.reading import Results, read_columns
 from seg_scse.report.wording import count
 
@@ -63,12 +64,17 @@ def recipe(config: Config, facts: Mapping[str, Any], trained: Mapping[str, Any] 
         (
             "Batches",
             f"{trainer.batch_size} crops of {trainer.crop} x {trainer.crop} px (placed: {trainer.crops}), "
-            f"{told.get('processes', 'unknown')} processes",
+            f"{_processes(told)}",
         ),
         ("Augmentation", config.augmentation.preset),
         ("Seed", str(config.seed)),
         ("Computed on", f"{told.get('device', 'unknown')}, {told.get('precision', 'unknown')}"),
     ]
+
+
+def _processes(told: Mapping[str, Any]) -> str:
+    number = told.get("processes")
+    return count(number, "process", "es") if isinstance(number, int) else "unknown processes"
 
 
 def limitations(results: Results, facts: Mapping[str, Any], folder: Path) -> list[str]:
@@ -82,10 +88,7 @@ def limitations(results: Results, facts: Mapping[str, Any], folder: Path) -> lis
     Raises:
         DataError: the table of the images is damaged.
     """
-    found = [_worst(folder), *_cases(results), *_size(results)]
-    if results.data.same_as_training is False:
-        found.append("The images or masks that were scored are not of the data set that the network was trained with.")
-    return [*found, *_protocol(results, facts)]
+    return [*cautions(results), _worst(folder), *_cases(results), *_size(results), *_protocol(results, facts)]
 
 
 def _worst(folder: Path) -> str:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from seg_scse.report import precision
 from seg_scse.report.headings import AVERAGING, MEASURES, groups_of
+from seg_scse.report.measured import boundaries, decision
 from seg_scse.report.reading import FOREGROUND, Results
 from seg_scse.report.wording import POLICIES, foreground
 
@@ -60,8 +62,7 @@ def measured(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _heading(metric: str, results: Results) -> str:
-    surface = results.protocol.surface
-    return MEASURES[metric].heading("px" if surface is None else surface.unit)
+    return MEASURES[metric].heading(precision.unit_of(results))
 
 
 def _texts(results: Results, metric: str, key: str, name: str) -> tuple[str, str]:
@@ -76,14 +77,5 @@ def _row(results: Results, name: str, columns: list[tuple[str, str, str]]) -> li
 
 
 def _protocol(results: Results) -> list[str]:
-    protocol, bootstrap, found = results.protocol, results.bootstrap, []
-    if bootstrap is not None:
-        found.append(
-            f"Intervals: {bootstrap.level:.0%}, {bootstrap.method} bootstrap over {bootstrap.n} {bootstrap.unit}s, "
-            f"{bootstrap.resamples} resamples."
-        )
-    if protocol.threshold is not None:
-        found.append(f"Present above the probability {protocol.threshold:g} (from: {protocol.threshold_from}).")
-    if protocol.surface is not None:
-        found.append(f"Tolerance of the boundaries: {protocol.surface.tolerance:g} {protocol.surface.unit}.")
-    return found
+    said = (precision.how_intervals_were_made(results), decision(results), boundaries(results))
+    return [sentence for sentence in said if sentence]

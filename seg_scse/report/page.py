@@ -61,7 +61,7 @@ def _scores(results: Results, per_image: PerImage) -> dict[str, Any]:
     return {
         "headlines": precision.headlines(results),
         "split": measured.split_name(results),
-        "created": when(results.created),
+        "created": wording.when(results.created),
         "level": precision.level(results),
         "allows": precision.what_the_size_allows(results),
         "cautions": measured.cautions(results),
@@ -78,11 +78,6 @@ def _scores(results: Results, per_image: PerImage) -> dict[str, Any]:
         "cost": cost_facts(results.cost),
         "config": yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True) if results.config else None,
     }
-
-
-def when(created: str) -> str:
-    """`2026-01-02 03:04 UTC` of a time in UTC; another text stays as it is."""
-    return f"{created[:10]} {created[11:16]} UTC" if created.endswith("+00:00") else visible(created)
 
 
 def _pictures(evaluation_dir: Path, results: Results) -> dict[str, Any]:

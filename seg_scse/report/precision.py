@@ -76,6 +76,13 @@ def units(results: Results) -> str:
     return f"{count(results.units, 'group')} of images" if grouped_by else count(results.images, "image")
 
 
+def sample(results: Results) -> str:
+    """`133 images`, or `133 images in 21 groups`."""
+    images = count(results.images, "image")
+    grouped_by = results.bootstrap is not None and results.bootstrap.groups
+    return f"{images} in {count(results.units, 'group')}" if grouped_by else images
+
+
 def level(results: Results) -> str:
     """`95 %`."""
     return f"{100 * (results.bootstrap.level if results.bootstrap else 0.95):g} %"
@@ -84,7 +91,7 @@ def level(results: Results) -> str:
 def how_intervals_were_made(results: Results) -> str | None:
     """Say method, level, resamples and unit; None without intervals."""
     bootstrap = results.bootstrap
-    if bootstrap is None or not results.intervals:
+    if bootstrap is None or not results.has_intervals:
         return None
     together = "; images of one group are drawn together, because they are not independent" if bootstrap.groups else ""
     return (
@@ -102,8 +109,8 @@ def what_the_size_allows(results: Results) -> str | None:
     half = half_width_text(interval, MEASURES["dice"], "")
     noun = "groups of images" if results.bootstrap and results.bootstrap.groups else "images"
     return (
-        f"With {units(results)} the {FOREGROUND} Dice per image is known to about {half} either way "
-        f"({level(results)} interval): against a score from other images, a smaller difference says nothing. On the "
-        "same images `seg-scse compare` sees smaller ones, because it pairs them. Half that width takes about "
+        f"With {units(results)} the {level(results)} interval of the {FOREGROUND} Dice per image has a half-width of "
+        f"{half}: against a score from other images, a smaller difference says nothing. On the same images "
+        "`seg-scse compare` sees smaller ones, because it pairs them. Half that width takes about "
         f"{grouped(4 * results.units)} {noun}."
     )

@@ -167,6 +167,11 @@ class Results(Part):
         """Number of independent units: images, or groups of them where the data set names groups."""
         return self.images if self.bootstrap is None else self.bootstrap.n
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any score has an interval; a single image gives none."""
+        return any(ends is not None for row in self.intervals.values() for ends in row.values())
+
     def score(self, key: str, name: str = FOREGROUND) -> float | None:
         """Return a score, `<metric>_<averaging>`, of a class; None where it is not available or was not measured."""
         return self.scores.get(key, {}).get(name)

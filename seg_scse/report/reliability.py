@@ -18,11 +18,15 @@ BINS = 16
 _BAR_ROOM = 0.25  # of the height, for the counts along the bottom
 
 _OVER_THRESHOLD = {
-    "dice_per_image": "Dice per image",
-    "dice_pooled": "Dice pooled",
-    "iou_per_image": "IoU per image",
-    "iou_pooled": "IoU pooled",
+    "Dice and IoU": {
+        "dice_per_image": "Dice per image",
+        "dice_pooled": "Dice pooled",
+        "iou_per_image": "IoU per image",
+        "iou_pooled": "IoU pooled",
+    },
+    "Precision and recall": {"precision_pooled": "precision pooled", "recall_pooled": "recall pooled"},
 }
+"""Charts over the threshold: title, and labels of the curves in each."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,29 @@ def calibrations(results: Results, probabilities: Probabilities) -> list[Calibra
 
 
 def _charts(curve: Curve, threshold: float | None) -> Iterator[Chart]:
-    x_ticks, y_ticks = share_ticks()
-    marker = None if threshold is None or not curve.thresholds else across(threshold)
     if curve.thresholds:
-        scores = {label: getattr(curve, key) for key, label in _OVER_THRESHOLD.items() if getattr(curve, key)}
-        lines = tuple(line(label, list(zip(curve.thresholds, ys, strict=True))) for label, ys in scores.items())
-        summary = f"{', '.join(scores)} of {visible(curve.name)} over the threshold"
-        yield Chart("Scores over the threshold", "threshold", "score", summary, lines, x_ticks, y_ticks, marker)
-    if curve.thresholds and curve.precision_pooled and curve.recall_pooled:
-        points = list(zip(curve.recall_pooled, curve.precision_pooled, strict=True))
-        lines = (line("over all thresholds", points), line("at the threshold used", _used(curve, threshold), dots=True))
-        summary = f"Precision against recall of {visible(curve.name)}, pooled"
-        yield Chart("Precision and recall", "recall, pooled", "precision, pooled", summary, lines, x_ticks, y_ticks)
+        yield from _over_threshold(curve, threshold)
+        if curve.precision_pooled and curve.recall_pooled:
+            yield _precision_against_recall(curve, threshold)
     yield _reliability(curve)
+
+
+def _over_threshold(curve: Curve, threshold: float | None) -> Iterator[Chart]:
+    x_ticks, y_ticks = share_ticks()
+    marker = None if threshold is None else across(threshold)
+    for title, labels in _OVER_THRESHOLD.items():
+        scores = {label: getattr(curve, key) for key, label in labels.items() if getattr(curve, key)}
+        if scores:
+            lines = tuple(line(label, list(zip(curve.thresholds, ys, strict=True))) for label, ys in scores.items())
+            summary = f"{', '.join(scores)} of {visible(curve.name)} over the threshold"
+            yield Chart(f"{title} over the threshold", "threshold", "score", summary, lines, x_ticks, y_ticks, marker)
+
+
+def _precision_against_recall(curve: Curve, threshold: float | None) -> Chart:
+    points = list(zip(curve.recall_pooled, curve.precision_pooled, strict=True))
+    lines = (line("over all thresholds", points), line("at the threshold used", _used(curve, threshold), dots=True))
+    summary = f"Precision against recall of {visible(curve.name)}, pooled"
+    return Chart("Precision against recall", "recall, pooled", "precision, pooled", summary, lines, *share_ticks())
 
 
 def _nearest(curve: Curve, threshold: float) -> int:
@@ -142,6 +156,11 @@ def _calibration(curve: Curve) -> str:
 def _threshold(curve: Curve, threshold: float | None, split: str) -> str | None:
     """What another threshold would have given, and that it must not be chosen where it is reported."""
     known = [(value, t) for t, value in zip(curve.thresholds, curve.dice_per_image, strict=False) if value is not None]
+    if curve.kind == "confidence":
+        return (
+            "Each pixel takes its most probable class: there is no threshold to choose, and no curve over one. The "
+            "Brier score is that of the probability of this class being right."
+        )
     if threshold is None or not known:
         return None
     best, place = max(known, key=lambda pair: (pair[0], -abs(pair[1] - threshold)))

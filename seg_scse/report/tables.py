@@ -12,11 +12,11 @@ from seg_scse.report.headings import AVERAGING, MEASURES, Measure, measure_of
 from seg_scse.report.per_image import PerImage, read_per_image
 from seg_scse.report.reading import FOREGROUND, Results, read_results, visible
 from seg_scse.report.tables_text import markdown, markdown_table, tex, tex_table
-from seg_scse.report.wording import POLICIES, count, foreground
+from seg_scse.report.wording import POLICIES, count, foreground, when
 
 MARKDOWN, TEX, CSV = "report.md", "table.tex", "table.csv"
 
-PAPER = ("dice_per_image", "iou_per_image", "dice_pooled", "iou_pooled", "hd95_per_image", "nsd_per_image")
+PAPER = ("dice_per_image", "iou_per_image", "hd95_per_image", "nsd_per_image", "dice_pooled", "iou_pooled")
 """Scores of `table.tex`, as far as measured; `table.csv` and `report.md` hold all of them."""
 WORST = 10
 """Images listed as the worst."""
@@ -44,10 +44,10 @@ def write_tables(evaluation_dir: Path) -> list[Path]:
 
 
 def _csv(results: Results) -> str:
-    """One row per score and class, with the ends of its interval and how many images hold the class."""
+    """One row per score and class: its interval, the independent units, the policy, and the images with the class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["score", "class", "value", "low", "high", "level", "scored", "empty"])
+    writer.writerow(["score", "class", "value", "low", "high", "level", "units", "policy", "scored", "empty"])
     level = "" if results.bootstrap is None else results.bootstrap.level
     for key in _keys(results):
         for name in _names(results):
@@ -55,7 +55,8 @@ def _csv(results: Results) -> str:
             ends = ["", "", ""] if interval is None else [*interval, level]
             cases = results.cases.get(name)
             held = ["", ""] if cases is None else [cases.scored, cases.empty]
-            writer.writerow([key, name, "" if value is None else value, *ends, *held])
+            how = [results.units, results.protocol.empty]
+            writer.writerow([key, name, "" if value is None else value, *ends, *how, *held])
     return text.getvalue()
 
 
@@ -88,10 +89,12 @@ def _tex(results: Results) -> str:
     unit = precision.unit_of(results)
     rows = []
     for name in _tex_names(results):
-        cells = [_tex_cell(results, key, name) for key in keys]
-        rows.append([tex(_row_label(results, name)), *cells])
-    heading = ["Class", *(tex(f"{MEASURES[measure_of(key)].heading(unit)}, {_said(key)}") for key in keys)]
-    return tex_table(heading, rows, _caption(results), label=f"tab:{results.name}-{results.split}")
+        rows.append([tex(_row_label(results, name)), *(_tex_value(results, key, name) for key in keys)])
+        if any(results.interval(key, name) for key in keys):
+            rows.append(["", *(_tex_interval(results, key, name) for key in keys)])
+    heading = ["Class", *(tex(MEASURES[measure_of(key)].heading(unit)) for key in keys)]
+    spans = [(label, sum(key.endswith(averaging) for key in keys)) for averaging, label in AVERAGING.items()]
+    return tex_table(heading, rows, _caption(results), f"tab:{results.name}-{results.split}", spans)
 
 
 def _tex_names(results: Results) -> list[str]:
@@ -100,29 +103,21 @@ def _tex_names(results: Results) -> list[str]:
     return classes if len(results.foreground) == 1 else [*classes, FOREGROUND]
 
 
-def _tex_cell(results: Results, key: str, name: str) -> str:
-    measure = MEASURES[measure_of(key)]
-    value, interval = measure.text(results.score(key, name)), results.interval(key, name)
-    if interval is None:
-        return tex(value)
-    ends = ", ".join(measure.text(end) for end in interval)
-    return f"{tex(value)} {{\\scriptsize [{tex(ends)}]}}"
+def _tex_value(results: Results, key: str, name: str) -> str:
+    return tex(MEASURES[measure_of(key)].text(results.score(key, name)))
 
 
-def _said(key: str) -> str:
-    return AVERAGING[_averaging(key)].lower()
+def _tex_interval(results: Results, key: str, name: str) -> str:
+    ends = precision.short_interval(results.interval(key, name), MEASURES[measure_of(key)])
+    return "" if ends is None else rf"{{\scriptsize {tex(ends)}}}"
 
 
 def _caption(results: Results) -> str:
     """Everything that is needed to compare the numbers, as LaTeX."""
     intervals = precision.how_intervals_were_made(results)
-    said = (
-        f"In brackets: {intervals[0].lower() if intervals[0].isalpha() else intervals[0]}{intervals[1:]}"
-        if intervals
-        else ""
-    )
+    said = f"In small print: {intervals}" if intervals else ""
     text = (
-        f"{visible(results.name)} on {measured.which_images(results)} (n = {precision.units(results)}, "
+        f"{visible(results.name)} on {measured.which_images(results)} (n = {precision.sample(results)}, "
         f"{measured.resolution(results)}). Per image: mean over the images of each image's score; pooled: one score "
         f"from the pixels of all images. Foreground: {foreground(results)}. A class in neither truth nor prediction of "
         f"an image is {POLICIES[results.protocol.empty]} ({measured.empty_pairs(results)} of "
@@ -134,8 +129,8 @@ def _caption(results: Results) -> str:
 def _markdown(results: Results, per_image: PerImage) -> str:
     parts = [
         f"# {markdown(visible(results.name))}",
-        f"{markdown(visible(results.split))} split, {count(results.images, 'image')}, evaluated "
-        f"{markdown(visible(results.created))}.",
+        f"{markdown(measured.split_name(results))}, {count(results.images, 'image')}, evaluated "
+        f"{markdown(when(results.created))}.",
         _headline(results),
         *(f"> **Caution:** {markdown(caution)}" for caution in measured.cautions(results)),
         "## What was measured",
@@ -159,7 +154,7 @@ def _headline(results: Results) -> str:
     ]
     heading = ["Score", "Averaging", "Value", f"{precision.level(results)} interval", "Half-width", "n"]
     allows = precision.what_the_size_allows(results)
-    return markdown_table(heading, rows) + (f"\n\n{markdown(allows)}" if allows else "")
+    return markdown_table(heading, rows) + (f"\n\n{allows}" if allows else "")  # no name is in it, but code
 
 
 def _class_tables(results: Results) -> list[str]:

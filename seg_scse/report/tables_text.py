@@ -22,7 +22,7 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # \textquotedbl does not exist in the encoding that LaTeX begins with
     "\u202f": r"\,",
     "×": r"$\times$",
     "±": r"$\pm$",
@@ -54,7 +54,13 @@ def _row(cells: Sequence[str], escape: bool = True) -> str:
     return f"| {' | '.join(markdown(cell) if escape else cell for cell in cells)} |"
 
 
-def tex_table(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
+def tex_table(
+    heading: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    label: str,
+    spans: Sequence[tuple[str, int]] = (),
+) -> str:
     r"""Lay out a `table` environment for `\usepackage{booktabs}`.
 
     Args:
@@ -62,6 +68,7 @@ def tex_table(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: st
         rows: cells, escaped.
         caption: escaped text.
         label: of any characters; those that LaTeX does not take in a label become `-`.
+        spans: headings above the heading, escaped, from the second column on, each with its number of columns.
     """
     lines = [
         r"% \usepackage{booktabs}",
@@ -71,6 +78,7 @@ def tex_table(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: st
         rf"\label{{{_LABEL.sub('-', label)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}",
         r"\toprule",
+        *_spans(spans),
         " & ".join(heading) + r" \\",
         r"\midrule",
         *(" & ".join(row) + r" \\" for row in rows),
@@ -79,3 +87,13 @@ def tex_table(heading: Sequence[str], rows: Sequence[Sequence[str]], caption: st
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spans(spans: Sequence[tuple[str, int]]) -> list[str]:
+    """A row of headings over several columns, with a rule below each."""
+    present, cells, rules, first = [span for span in spans if span[1]], [""], [], 2
+    for label, columns in present:
+        cells.append(rf"\multicolumn{{{columns}}}{{c}}{{{label}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + columns - 1}}}")
+        first += columns
+    return [" & ".join(cells) + r" \\", " ".join(rules)] if present else []

@@ -5,9 +5,10 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from seg_scse.report.citation import decision
 from seg_scse.report.headings import MEASURES, measure_of
 from seg_scse.report.measured import split_name
-from seg_scse.report.precision import level, unit_of, units
+from seg_scse.report.precision import level, sample, unit_of
 from seg_scse.report.reading import FOREGROUND, Results, visible
 from seg_scse.report.wording import POLICIES, foreground
 
@@ -51,7 +52,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         row = _row(checked, keys, name, label, width)
         lines.append(f"{row}{cases.scored:>{counts}}{cases.empty:>{counts}}")
     lines.append(_row(checked, keys, FOREGROUND, _FOREGROUND_LABEL, width))
-    if checked.intervals:
+    if any(checked.interval(key) for key in keys):
         cells = "".join(f"{_interval(checked, key):>{_COLUMN}}" for key in keys)
         lines.append(f"{interval:{width}}{cells}")
     return "\n".join(lines)
@@ -59,8 +60,8 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 def _preamble(results: Results) -> list[str]:
     text = (
-        f"{visible(results.name)}: {split_name(results)}, {units(results)}, "
-        f"{visible(results.protocol.resolution)} resolution, {_origin(results)}. "
+        f"{visible(results.name)}: {split_name(results)}, {sample(results)}, "
+        f"{visible(results.protocol.resolution)} resolution, {decision(results)}{_origin(results)}. "
         "Per image: mean over images; pooled: from the pixels of all images together. "
         f"Foreground: {foreground(results)}. Class in neither truth nor prediction: "
         f"{POLICIES[results.protocol.empty]}."

@@ -17,9 +17,9 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """`1 image`, `2 images`; `plural` is what the noun ends in then."""
+    return f"{grouped(number)} {noun}{'' if number == 1 else plural}"
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -30,6 +30,11 @@ def joined(parts: Sequence[str]) -> str:
 def score(value: float | None) -> str:
     """Four decimals, or n/a."""
     return "n/a" if value is None else f"{value:.4f}"
+
+
+def when(created: str) -> str:
+    """`2026-01-02 03:04 UTC` of a time in UTC; another text stays as it is."""
+    return f"{created[:10]} {created[11:16]} UTC" if created.endswith("+00:00") else visible(created)
 
 
 def foreground(results: Results) -> str:

@@ -51,6 +51,25 @@ def test_cases_without_an_image_have_truth_and_prediction(folders):
     np.testing.assert_array_equal(drawn, np.asarray(Image.open(folders[0] / "day" / "0.png")) > 0)
 
 
+def test_the_independent_unit_may_be_a_part_of_the_name(tmp_path):
+    for place in range(8):
+        for folder, width in (("truth", 4), ("guess", 1 + place // 2)):
+            pixels = np.zeros((4, 6))
+            pixels[:2, :width] = 255
+            mask(tmp_path / folder / f"p{place // 2}_{place}.png", pixels)
+    folders = tmp_path / "truth", tmp_path / "guess"
+    alone, grouped = (score_masks(*folders, [*BINARY, *more])[1] for more in ([], [r"data.split.group=^(p\d+)_"]))
+    assert (alone["bootstrap"]["unit"], alone["bootstrap"]["n"]) == ("image", 8)
+    assert (grouped["bootstrap"]["unit"], grouped["bootstrap"]["n"]) == ("group", 4)
+    assert grouped["scores"] == alone["scores"]
+    widths = [np.diff(found["intervals"]["dice_per_image"]["cell"]).item() for found in (alone, grouped)]
+    assert widths[0] < 0.9 * widths[1]  # what is alike within a group says less
+    groups = (tmp_path / "guess-evaluation" / "all" / "groups.csv").read_text().splitlines()
+    assert groups[:3] == ['"id","group"', '"p0_0","p0"', '"p0_1","p0"']
+    with pytest.raises(ConfigError, match="has no group"):
+        score_masks(*folders, [*BINARY, "data.split.group=p"])
+
+
 def test_every_name_must_be_on_both_sides(folders):
     (folders[1] / "day" / "1.png").rename(folders[1] / "day" / "x.png")
     with pytest.raises(DataError, match=r"(?s)day/1: no prediction.*day/x\.png: belongs to no sample"):

@@ -5,7 +5,7 @@ import pytest
 from seg_scse.config.schema import Config
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.loaded import Loaded
-from seg_scse.evaluation.members import joined, labels, require_unseen
+from seg_scse.evaluation.members import beside, joined, labels, names_of, require_unseen
 
 
 def member(run: Path, splits: dict[str, str] | None = None) -> Loaded:
@@ -17,6 +17,31 @@ def test_members_are_named_by_their_runs_as_far_as_needed():
     assert labels([member(Path("/runs/a")), member(Path("/runs/b")), alone]) == ["a", "b", "final"]
     assert labels([member(Path("/x/cv/fold0")), member(Path("/x/dv/fold0"))]) == ["cv/fold0", "dv/fold0"]
     assert labels([member(Path("/x/a")), member(Path("/x/a"))]) == ["x/a (1)", "x/a (2)"]
+
+
+def written(run: Path, *checkpoints: str) -> Path:
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    for name in checkpoints:
+        (run / "checkpoints" / name).touch()
+    return run
+
+
+def test_runs_have_names_that_differ_and_fit_folders(tmp_path):
+    a, b = written(tmp_path / "x" / "run", "best.ckpt", "last.ckpt"), written(tmp_path / "y" / "run")
+    weights = a / "checkpoints"
+    assert names_of([a]) == ["run"]
+    assert names_of([weights / "best.ckpt", weights / "last.ckpt"]) == ["run", "run-last"]
+    assert names_of([a, b]) == ["x-run", "y-run"]
+    assert names_of([a, a]) == ["x-run-1", "x-run-2"]
+    (tmp_path / "final.ckpt").touch()
+    assert names_of([tmp_path / "final.ckpt", a]) == ["final", "run"]
+
+
+def test_what_several_runs_share_lies_beside_the_first(tmp_path):
+    a, b = written(tmp_path / "x" / "run", "last.ckpt"), written(tmp_path / "y" / "other")
+    assert beside([a, b], "ensemble") == tmp_path / "x" / "run+other-ensemble"
+    assert beside([a / "checkpoints" / "last.ckpt", b], "test") == tmp_path / "x" / "run-last+other-test"
 
 
 def test_many_names_are_cut():

@@ -31,8 +31,8 @@ def evaluated(run: Path, seed: int, **changes: object) -> Path:
     Tables(counts, IDS).write(folder)
     results = {
         "format": 2, "split": "test", "classes": list(CLASSES), "task": "multiclass", "images": len(IDS),
-        "created": "now", "protocol": {"empty": "exclude", "threshold": 0.1 * seed, "tta": "none"},
-        "scores": score_table(counts, CLASSES, "exclude"), "data": {"digest": "d"},
+        "created": "now", "data": {"digest": "d"}, "scores": score_table(counts, CLASSES, "exclude"),
+        "protocol": {"empty": "exclude", "threshold": 0.1 * seed, "threshold_from": "val", "tta": "none"},
         "checkpoint": {"file": "best.ckpt", "epoch": seed, "step": 1, "sha256": f"{seed}"},
         "config": {"seed": seed, "evaluation": {"resamples": 1000}}, **changes,
     }  # fmt: skip
@@ -43,14 +43,15 @@ def evaluated(run: Path, seed: int, **changes: object) -> Path:
 def test_mean_deviation_and_interval_are_over_runs_and_images(tmp_path):
     runs = [tmp_path / f"seed{seed}" for seed in (1, 2, 3)]
     folders = [evaluated(run, seed) for seed, run in enumerate(runs, 1)]
-    folder, summary = summarise(runs, folders, None)
-    assert folder == tmp_path / "seed1+seed2+seed3-test"
-    assert json.loads((folder / "runs.json").read_text()) == summary
+    summary = summarise([run.name for run in runs], folders, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "runs.json").read_text()) == summary
     tables = [Tables.read(one) for one in folders]
     each = [table.results["scores"]["dice_per_image"]["cell"] for table in tables]
     assert summary["mean"]["dice_per_image"]["cell"] == pytest.approx(statistics.fmean(each))
     assert summary["sd"]["dice_per_image"]["cell"] == pytest.approx(statistics.stdev(each))
     assert [(run["run"], run["seed"]) for run in summary["runs"]] == [("seed1", 1), ("seed2", 2), ("seed3", 3)]
+    assert [run["threshold"] for run in summary["runs"]] == pytest.approx([0.1, 0.2, 0.3])
+    assert summary["protocol"] == {"empty": "exclude", "tta": "none"}
     assert (summary["bootstrap"]["runs"], summary["bootstrap"]["n"], summary["bootstrap"]["unit"]) == (3, 8, "image")
 
     columns = [table.columns("exclude")["dice"] for table in tables]
@@ -63,10 +64,9 @@ def test_mean_deviation_and_interval_are_over_runs_and_images(tmp_path):
 
 def test_the_table_has_a_row_for_each_score_and_class(tmp_path):
     runs = [tmp_path / "a", tmp_path / "b"]
-    folder, summary = summarise(runs, [evaluated(run, seed) for seed, run in enumerate(runs, 1)], tmp_path / "out")
+    summary = summarise(["a", "b"], [evaluated(run, seed) for seed, run in enumerate(runs, 1)], tmp_path / "out")
     with (tmp_path / "out" / "runs.csv").open() as stream:
         rows = {(row["score"], row["class"]): row for row in csv.DictReader(stream)}
-    assert folder == tmp_path / "out"
     row = rows["dice_per_image", "foreground"]
     assert float(row["mean"]) == summary["mean"]["dice_per_image"]["foreground"]
     assert (float(row["a"]) + float(row["b"])) / 2 == pytest.approx(float(row["mean"]))
@@ -76,10 +76,10 @@ def test_the_table_has_a_row_for_each_score_and_class(tmp_path):
 
 def test_runs_that_were_scored_in_different_ways_have_no_mean(tmp_path):
     runs = [tmp_path / "a", tmp_path / "b"]
-    changed = {"empty": "one", "threshold": 0.5, "tta": "none"}
+    changed = {"empty": "one", "threshold": 0.5, "threshold_from": "option", "tta": "none"}
     folders = [evaluated(runs[0], 1), evaluated(runs[1], 2, protocol=changed, data={"digest": "e"})]
     with pytest.raises(DataError, match=r"(?s)no common mean.*protocol of .*'one'.*'exclude'.*data of .*'e'.*'d'"):
-        summarise(runs, folders, None)
+        summarise(["a", "b"], folders, tmp_path / "out")
 
 
 def test_a_score_that_a_run_lacks_is_left_out():

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from seg_scse.inference import labelling
-from seg_scse.inference.labelling import decide
+from seg_scse.inference.labelling import decide, softmax_planes
 
 
 @pytest.mark.parametrize("classes", [3, 20])
@@ -45,3 +45,15 @@ def test_a_window_of_a_larger_map_is_decided_alike() -> None:
     probabilities = torch.rand(4, 30, 40, generator=torch.Generator().manual_seed(1))
     window = probabilities[:, 5:25, 3:30]
     assert np.array_equal(decide(window, 0.5, False).labels, decide(window.contiguous(), 0.5, False).labels)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("height", [1, 5, 8])
+def test_softmax_by_strips_is_that_of_the_whole(
+    layout: torch.memory_format, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "STRIP_BYTES", 5 * 9 * 2)  # two rows of five classes
+    logits = torch.randn(3, 5, height, 9, generator=torch.Generator().manual_seed(height)).to(memory_format=layout)
+    planes = softmax_planes(logits)
+    torch.testing.assert_close(planes, logits.softmax(1), rtol=1e-6, atol=0)
+    assert planes.is_contiguous()

@@ -5,9 +5,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
 from seg_scse.metrics import distances as distances_module
-from seg_scse.metrics.distances import REACH, directed_distances
+from seg_scse.metrics.distances import REACH, surface_distances
 
 SPACINGS = [(1.0, 1.0), (0.25, 0.25), (1.0, 0.3), (0.7, 2.9), (20.0, 0.5)]
+
+
+def directed_distances(start, end, spacing):
+    there, back = surface_distances(start, end, spacing)
+    np.testing.assert_array_equal(back, surface_distances(end, start, spacing)[0])
+    return there
 
 
 def oracle(start, end, spacing):
@@ -22,9 +28,9 @@ def points(seed, height, width, share):
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("share", [0.3, 0.03, 0.001])
-@pytest.mark.parametrize("sparse", [0, distances_module.SPARSE, 10**9])  # tree alone, its choice, looked up first
-def test_distances_are_those_of_a_transform_of_the_whole_image(spacing, share, sparse, monkeypatch):
-    monkeypatch.setattr(distances_module, "SPARSE", sparse)
+@pytest.mark.parametrize("pixels", [0, distances_module.TREE, 10**9])  # tree alone, its choice, looked up first
+def test_distances_are_those_of_a_transform_of_the_whole_image(spacing, share, pixels, monkeypatch):
+    monkeypatch.setattr(distances_module, "TREE", pixels)
     for seed in range(3):
         start, end = points(seed, 50 + seed, 83, share), points(seed + 7, 50 + seed, 83, share)
         found = np.sort(directed_distances(start, end, spacing))
@@ -47,7 +53,7 @@ def test_distances_of_any_points_and_spacing_equal_the_oracle(seed, shape, share
 
 @pytest.mark.parametrize("spacing", SPACINGS[::3])
 def test_every_step_within_and_just_beyond_reach_has_its_length(spacing, monkeypatch):
-    monkeypatch.setattr(distances_module, "SPARSE", 10**9)
+    monkeypatch.setattr(distances_module, "TREE", 10**9)
     size = 2 * REACH + 5
     centre = size // 2
     end = np.zeros((size, size), np.uint8)
@@ -60,7 +66,7 @@ def test_every_step_within_and_just_beyond_reach_has_its_length(spacing, monkeyp
 
 
 def test_a_row_does_not_run_on_into_the_next_one(monkeypatch):
-    monkeypatch.setattr(distances_module, "SPARSE", 10**9)
+    monkeypatch.setattr(distances_module, "TREE", 10**9)
     start, end = (np.zeros((3, 30), np.uint8) for _ in range(2))
     start[0, -1] = end[1, 0] = 1
     np.testing.assert_allclose(directed_distances(start, end, (1.0, 1.0)), [np.hypot(1, 29)])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seg_scse.metrics.power import detectable_difference, expected_half_width
+from seg_scse.metrics.power import detectable_difference
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "intervals.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_the_half_widths_of_the_page_are_those_of_the_formula() -> None:
     rows = re.findall(r"^\| (0\.\d\d) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
     assert [row[0] for row in rows] == ["0.05", "0.10", "0.20"]
     for spread, *points in rows:
-        expected = [f"{100 * expected_half_width(float(spread), n):.1f}" for n in (20, 60, 100, 520)]
+        expected = [f"{100 * 1.96 * float(spread) / n**0.5:.1f}" for n in (20, 60, 100, 520)]
         assert points == expected
     assert f"{detectable_difference(1.0, 1):.1f} x that spread" in PAGE
 

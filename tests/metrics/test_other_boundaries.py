@@ -21,7 +21,7 @@ from torchmetrics.detection import PanopticQuality
 from torchmetrics.functional.segmentation import hausdorff_distance
 
 from seg_scse.metrics.boundaries import boundary
-from seg_scse.metrics.distances import directed_distances
+from seg_scse.metrics.distances import surface_distances
 from seg_scse.metrics.measures import MeasureTable
 from seg_scse.metrics.objects import OBJECT_NAMES, measure_objects, object_pooled
 from seg_scse.metrics.surfaces import measure_surfaces
@@ -93,8 +93,7 @@ def test_pooling_both_directions_before_the_percentile_gives_another_hd95():
     prediction[2:28, 2:28] = 0
     prediction[10:12, 10:12] = 1
     edges = boundary(prediction), boundary(truth)
-    there = directed_distances(edges[0], edges[1], (1.0, 1.0))
-    back = directed_distances(edges[1], edges[0], (1.0, 1.0))
+    there, back = surface_distances(edges[0], edges[1], (1.0, 1.0))
     larger = max(np.percentile(there, 95), np.percentile(back, 95))
     assert ours(prediction, truth)[0] == larger
     assert np.percentile(np.concatenate([there, back]), 95) < larger

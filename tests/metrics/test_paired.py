@@ -8,8 +8,7 @@ from scipy.stats import wilcoxon
 
 from seg_scse.errors import DataError
 from seg_scse.metrics.bootstrap import Bootstrap
-from seg_scse.metrics.counts import CountArrays
-from seg_scse.metrics.paired import compare_columns, compare_many, holm, paired_pooled_interval
+from seg_scse.metrics.paired import compare_columns, compare_many, holm
 from seg_scse.metrics.statistics import mean_interval
 
 SETTINGS = Bootstrap(resamples=2000)
@@ -204,38 +203,3 @@ def test_other_images_are_refused() -> None:
     a, b = two()
     with pytest.raises(DataError, match=r"A has scores of \(30, 3\) images x classes, B of \(29, 3\)"):
         compare_columns(a, b[1:], None, SETTINGS)
-
-
-def counted(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> CountArrays:
-    return CountArrays(tp, fp, fn, np.zeros_like(tp), *(np.zeros(len(tp), np.int64),) * 3)
-
-
-def test_pooled_differences_resample_both_networks_together() -> None:
-    random = np.random.default_rng(0)
-    tp, fp, fn = (random.integers(1, 900, (25, 3)) for _ in range(3))
-    a, b = counted(tp, fp, fn), counted(tp, fp // 2, fn)
-    found = paired_pooled_interval(a, b, None, Bootstrap("percentile", resamples=300, seed=3))
-    draws, expected = np.random.default_rng(3), []
-    for _ in range(300):
-        drawn = draws.integers(0, 25, 25)
-        dice = [2 * n.tp[drawn].sum(0) / (2 * n.tp + n.fp + n.fn)[drawn].sum(0) for n in (a, b)]
-        expected.append([(dice[1] - dice[0])[1:].mean(), *(dice[1] - dice[0])])
-    assert list(found) == ["dice_pooled", "iou_pooled"]
-    assert found["dice_pooled"][:, 1:] == pytest.approx(np.quantile(expected, [0.025, 0.975], axis=0).T, abs=1e-12)
-    whole = [2 * n.tp.sum(0) / (2 * n.tp + n.fp + n.fn).sum(0) for n in (a, b)]
-    assert found["dice_pooled"][1:, 0] == pytest.approx(whole[1] - whole[0])
-    assert (found["dice_pooled"][:, 1] > 0).all(), "fewer false positives in every image"
-
-
-def test_pooled_differences_of_one_network_are_exactly_none() -> None:
-    random = np.random.default_rng(0)
-    counts = counted(*(random.integers(1, 900, (25, 3)) for _ in range(3)))
-    found = paired_pooled_interval(counts, counts, None, SETTINGS)
-    assert (found["dice_pooled"] == 0).all()
-    assert (found["iou_pooled"] == 0).all()
-
-
-def test_pooled_counts_of_other_images_are_refused() -> None:
-    one, other = (counted(*(np.ones((n, 2), np.int64) for _ in range(3))) for n in (4, 5))
-    with pytest.raises(DataError, match="compare networks scored on the same images and classes"):
-        paired_pooled_interval(one, other, None, SETTINGS)

@@ -185,7 +185,7 @@ def test_maps_that_do_not_fit_are_refused():
         score(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
 
 
-# Where other tools differ; docs/metrics.md names each.
+# Where other tools differ; docs/boundaries.md names each.
 
 
 def test_monai_has_no_finite_distance_where_one_side_is_empty():

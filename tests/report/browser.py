@@ -143,3 +143,15 @@ class Browser:
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         shutil.rmtree(self.profile, ignore_errors=True)
+
+
+def column(browser: Browser, index: int) -> list[str]:
+    """The cells of a column of the table of images, as they are shown."""
+    return browser.evaluate(
+        f"[...document.querySelectorAll('.images tbody tr')].map(r => r.children[{index}].textContent)"
+    )
+
+
+def text(browser: Browser, selector: str) -> str:
+    """The text of the first element that a selector finds."""
+    return browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")

@@ -1,12 +1,13 @@
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from .browser import Browser, find_browser
 from .drawn_evaluation import build_run
 
 EPOCH_HEADER = "epoch,step,lr,train_loss,val_loss,dice_per_image,dice_pooled,iou_per_image,iou_pooled,seconds"
@@ -15,6 +16,14 @@ Run = Callable[..., Path]
 
 def write_epochs(run_dir: Path, rows: list[str]) -> None:
     (run_dir / "epochs.csv").write_text("\n".join([EPOCH_HEADER, *rows]) + "\n")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of a module."""
+    started = Browser(find_browser())
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
 """The report in a headless browser: what the parser of a test cannot see."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from seg_scse.report import write_report
 
-from .browser import NAMES, Browser, find_browser
+from .browser import NAMES, column, find_browser, text
 from .drawn_evaluation import build_run
 from .large_evaluation import build_large
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"needs one of {', '.join(NAMES)} on the PATH")
 
 EVIL = ["<img src=x onerror=alert(1)>.png", "</script><script>alert(2)</script>", "a\"b'c&d", "<!-- \u2028"]
-COLUMN = "[...document.querySelectorAll('.images tbody tr')].map(r => r.children[{}].textContent)"
 MOST_BYTES = 10_000_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    started = Browser(find_browser())
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +27,12 @@ def page(tmp_path) -> Path:
     return write_report(build_run(tmp_path, classes=["background", "axon", "myelin"]))
 
 
-def column(browser: Browser, index: int) -> list[str]:
-    return browser.evaluate(COLUMN.format(index))
-
-
-def text(browser: Browser, selector: str) -> str:
-    return browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
-
-
 def test_a_thousand_images_of_five_classes_stay_below_ten_megabytes(large):
     assert 1_000_000 < large.stat().st_size < MOST_BYTES
+
+
+def test_sixty_noisy_cases_stay_below_ten_megabytes(tmp_path):
+    assert write_report(build_large(tmp_path, cases=60)).stat().st_size < MOST_BYTES  # evaluation.overlays: 20
 
 
 @pytest.mark.parametrize("dark", [False, True])

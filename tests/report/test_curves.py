@@ -50,7 +50,9 @@ def test_every_series_is_drawn_and_empty_cells_are_skipped(tmp_path, make_epochs
     plot_curves(tmp_path)
     loss, score, rate = drawn_figures[0].axes
     series = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in loss.lines}
-    assert series == {"training": ([1, 2, 3], [0.9, 0.7, 0.6]), "validation": ([1, 3], [0.8, 0.5])}
+    # The file counts epochs from 0, a checkpoint those that are completed: the curves agree with the checkpoint.
+    assert series == {"training": ([2, 3, 4], [0.9, 0.7, 0.6]), "validation": ([2, 4], [0.8, 0.5])}
+    assert loss.get_xlabel() == "epochs completed"
     assert [list(line.get_ydata()) for line in score.lines] == [[0.5, 0.7], [0.55, 0.75], [0.4, 0.6], [0.45, 0.65]]
     assert list(rate.lines[0].get_ydata()) == [1e-3, 9e-4, 8e-4]
 

@@ -86,3 +86,9 @@ def test_a_bit_beyond_the_labels_is_refused(make_run):
     Image.fromarray(np.full((48, 48), 4, np.uint8)).save(folder / "cases" / case.prediction)
     with pytest.raises(DataError, match=r"prediction\.png: holds the values \[4\]"):
         figures.draw_case(folder / "cases", case, 0, classes, "multilabel")
+
+
+def test_a_picture_that_no_quality_makes_small_enough_is_reduced():
+    data = png(noise(512, 3))
+    assert decoded(figures.picture_uri(data, 40_000)).size == (256, 256)
+    assert decoded(figures.picture_uri(data, 1)).size == (128, 128)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from seg_scse.report import measured
@@ -7,6 +9,7 @@ from seg_scse.report.reading import read_results
 
 from .drawn_evaluation import CHECKPOINT
 
+ONE = {"method": "bca", "level": 0.95, "resamples": 10000, "seed": 0, "unit": "image"}
 MEMBERS = [{**CHECKPOINT, "run": f"run{k}", "epoch": k} for k in (3, 4)]
 
 
@@ -35,7 +38,7 @@ def test_definition_states_every_choice_of_the_protocol(make_run):
     assert text["Ignored"] == "Pixels with the mask value 255 are ignored (96 pixels in 6 images)."
     assert text["Weights"] == "checkpoints/best.ckpt, from epoch 12, step 800."
     assert text["Foreground"] == "Stands for the class nucleus."
-    assert text["Boundaries"].startswith("Distances in px; NSD counts what lies within 2 px.")
+    assert text["Boundaries"].startswith("Distances in px, from each boundary pixel")
     assert text["Intervals"].startswith(
         "95 % intervals of the bias-corrected and accelerated (BCa) bootstrap: "
         "10\u202f000 resamples of 6 images (seed 0)."
@@ -68,10 +71,11 @@ def test_options_of_the_prediction_are_stated_where_they_were_used(make_run, tmp
         "above 0.375 (chosen on validation images and then frozen: val: dice_per_image, n = 53)."
     )
     assert "in 8 mirrored and turned copies" in text["Copies"]
-    assert "Distances in mm, size of a pixel from the files; NSD counts what lies within 1.5 mm" in text["Boundaries"]
+    assert text["Boundaries"].startswith("Distances in mm, size of a pixel from the files, from each boundary pixel")
+    assert "NSD: the share within 1.5 mm" in text["Boundaries"]
     assert "IoU with a true one is above 0.5" in text["Objects"]
     assert "centre lines" in text["Centre lines"]
-    assert {"Tiles", "Precision"}.isdisjoint(text)
+    assert {"Tiles", "Arithmetic"}.isdisjoint(text)
 
 
 def test_labels_that_may_overlap_are_said_to_be_scored_one_by_one(make_run):
@@ -108,11 +112,42 @@ def test_origin_of_the_masks_is_stated(make_run, changes, term, words):
         ({"split": "train"}, "was trained on this split"),
         ({"split": "val"}, "The checkpoint was selected on this split: the scores are optimistic."),
         ({"data": {"same_as_training": False}}, "not those that the network was trained with"),
+        ({"data": {"name": "there"}}, "The images of there are not of the data set that the network was trained with"),
+        ({"bootstrap": ONE | {"n": 1}}, "6 images alone: no interval can be given"),
         ({}, "6 images are few: the intervals are themselves uncertain below 20."),
     ],
 )
 def test_what_weakens_a_score_is_said_in_a_caution(make_run, changes, caution):
     assert caution in " ".join(measured.cautions(read_results(make_run(**changes) / "results.json")))
+
+
+def test_the_train_split_of_another_data_set_was_not_trained_on(make_run):
+    results = read_results(make_run(split="train", data={"name": "there"}) / "results.json")
+    assert "trained on this split" not in " ".join(measured.cautions(results))
+    assert measured.which_images(results) == "the train split of there"
+
+
+def test_a_foreground_that_is_nowhere_is_a_caution(make_run):
+    folder = make_run()
+    values = json.loads((folder / "results.json").read_text())
+    values["scores"]["dice_per_image"] = dict.fromkeys(values["scores"]["dice_per_image"])
+    (folder / "results.json").write_text(json.dumps(values))
+    assert "there is nothing to score" in " ".join(measured.cautions(read_results(folder / "results.json")))
+
+
+def test_boundary_scores_are_defined(make_run):
+    sentence = facts(make_run())["Boundaries"]
+    for name in ("HD95: the larger of the two 95th percentiles", "ASSD: the mean", "NSD: the share within 2 px"):
+        assert name in sentence
+
+
+@pytest.mark.parametrize(("tolerance", "told"), [(2.0, True), (10.0, False)])
+def test_a_tolerance_below_a_pixel_is_pointed_out(make_run, tolerance, told):
+    folder = make_run()
+    protocol = changed(folder, surface={"tolerance": tolerance, "unit": "m", "spacing": [10.0, 10.0]})
+    values = read_results(folder / "results.json").model_dump() | {"protocol": protocol}
+    (folder / "results.json").write_text(json.dumps(values))
+    assert ("less than a pixel: only boundaries that coincide count" in facts(folder)["Boundaries"]) == told
 
 
 def test_many_new_images_of_the_training_data_need_no_caution(make_run):
@@ -126,6 +161,14 @@ def test_a_threshold_tuned_on_the_scored_split_carries_a_caution(make_run):
     results = read_results(folder / "results.json")
     tuned = type(results).model_validate(results.model_dump() | {"split": "val", "protocol": protocol})
     assert "The threshold was chosen on this split too." in measured.cautions(tuned)
+
+
+def test_citation_says_that_a_threshold_was_chosen_and_copies_averaged(make_run):
+    folder = make_run()
+    protocol = changed(folder, threshold=0.25, threshold_from="val: dice_per_image, n = 6", tta="flips")
+    results = read_results(folder / "results.json")
+    tuned = type(results).model_validate(results.model_dump() | {"protocol": protocol})
+    assert "threshold 0.25, chosen on validation images; mean of 4 mirrored copies; " in citation(tuned)
 
 
 def test_citation_states_scores_intervals_policy_and_size(make_run):
@@ -142,6 +185,7 @@ def test_citation_states_scores_intervals_policy_and_size(make_run):
         "checkpoint of epoch 12",
     ):
         assert part in sentence
+    assert "cases; threshold 0.5; checkpoint" in sentence
     for key in ("dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"):
         low, high = results.interval(key)
         assert f"{results.score(key):.4f} [{low:.4f} to {high:.4f}]" in sentence

@@ -62,7 +62,7 @@ def write_facts(run: Path, **changes: Any) -> Path:
     facts = {
         "created": "2026-01-02T03:04:05+00:00",
         "host": "the-host",
-        "command": ["train.py", "/home/somebody/config.yaml"],
+        "command": ["train.py", "/data/somebody/config.yaml"],
         "device": "cpu",
         "precision": "fp32",
         "processes": 2,
@@ -116,15 +116,15 @@ def test_the_tables_hold_every_score_with_its_interval_and_definition(make_run: 
         assert rows(text)[name][0] == f"{value:.4f} ({low:.4f} to {high:.4f})"
         assert rows(text)[name][3].startswith(f"{results['scores']['hd95_per_image'][name]:.2f} (")
     assert "Foreground is the mean over the 2 classes other than background." in text
-    assert "Intervals: 95%, bca bootstrap over 6 images, 10000 resamples." in text
-    assert "Tolerance of the boundaries: 2 px." in text
+    assert "95 % intervals of the bias-corrected and accelerated (BCa) bootstrap" in text
+    assert "NSD: the share within 2 px" in text
     assert "left out of the mean" in text
 
 
 def test_one_class_has_no_table_of_classes(make_run: Run) -> None:
     text = section(card_of(make_run()), "Evaluation")
     assert "class" not in rows(text)
-    assert "Present above the probability 0.5 (from: configuration)." in text
+    assert "A pixel is foreground where its predicted probability is above 0.5 (from the configuration)." in text
 
 
 def test_the_limitations_are_those_of_the_scores(make_run: Run) -> None:
@@ -153,7 +153,7 @@ def test_what_only_the_evaluation_did_is_said(make_run: Run) -> None:
     text = section(card_of(folder), "Limitations")
     assert "Scored at the threshold 0.43 (val: dice\\_per\\_image, n = 5); predict uses 0.5." in text
     assert "Scored with test-time augmentation (d4); predict uses none." in text
-    assert "not of the data set that the network was trained with" in text
+    assert "not those that the network was trained with" in text
 
 
 def test_without_an_evaluation_nothing_is_claimed(tmp_path: Path) -> None:
@@ -264,8 +264,8 @@ def test_a_network_without_gates_says_so(tmp_path: Path) -> None:
 
 def test_the_file_of_start_weights_is_not_named(tmp_path: Path) -> None:
     for model, words in (
-        ({"weights": "/home/somebody/a.safetensors"}, "a network trained before"),
-        ({"encoder_weights": "/home/somebody/a.safetensors"}, "weights of the encoder from a file"),
+        ({"weights": "/data/somebody/a.safetensors"}, "a network trained before"),
+        ({"encoder_weights": "/data/somebody/a.safetensors"}, "weights of the encoder from a file"),
         ({"encoder_weights": "imagenet"}, "imagenet"),
         ({}, "random weights"),
     ):

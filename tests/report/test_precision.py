@@ -1,8 +1,10 @@
+import json
+
 import pytest
 
 from seg_scse.report import precision
 from seg_scse.report.headings import MEASURES
-from seg_scse.report.reading import read_results
+from seg_scse.report.reading import Results, read_results
 
 
 @pytest.mark.parametrize(
@@ -39,10 +41,19 @@ def test_only_what_was_measured_is_a_headline(make_run):
     assert precision.how_intervals_were_made(results) is None
 
 
+def test_intervals_that_are_all_missing_are_not_described(make_run):
+    folder = make_run()
+    values = json.loads((folder / "results.json").read_text())
+    values["intervals"] = {key: dict.fromkeys(row) for key, row in values["intervals"].items()}
+    results = Results.model_validate(values)
+    assert not results.has_intervals
+    assert precision.how_intervals_were_made(results) is None
+
+
 def test_sentence_on_the_size_says_what_half_the_width_would_take(make_run):
     sentence = precision.what_the_size_allows(read_results(make_run() / "results.json"))
     assert sentence.startswith(
-        "With 6 images the foreground Dice per image is known to about 2.5 points either way (95 %"
+        "With 6 images the 95 % interval of the foreground Dice per image has a half-width of 2.5 points: "
     )
     assert sentence.endswith("Half that width takes about 24 images.")
 
@@ -51,4 +62,5 @@ def test_groups_are_counted_where_images_depend_on_each_other(make_run):
     bootstrap = {"method": "bca", "level": 0.95, "resamples": 1000, "seed": 0, "unit": "group", "n": 2, "groups": True}
     results = read_results(make_run(bootstrap=bootstrap) / "results.json")
     assert precision.units(results) == "2 groups of images"
+    assert precision.sample(results) == "6 images in 2 groups"
     assert precision.what_the_size_allows(results).endswith("about 8 groups of images.")

@@ -50,8 +50,8 @@ TUNED = {
 
 
 def test_scores_over_the_threshold_and_the_place_of_the_one_used(make_run):
-    thresholds, precision_recall, _ = drawn(make_run, curve(**TUNED)).charts
-    assert thresholds.marker == across(0.5)
+    thresholds, shares, precision_recall, _ = drawn(make_run, curve(**TUNED)).charts
+    assert thresholds.marker == shares.marker == across(0.5)
     assert [found.label for found in thresholds.lines] == [
         "Dice per image",
         "Dice pooled",
@@ -60,6 +60,8 @@ def test_scores_over_the_threshold_and_the_place_of_the_one_used(make_run):
     ]
     first = thresholds.lines[0].path
     assert first == f"M{across(0.25):g} {upwards(0.7):g}L{across(0.5):g} {upwards(0.75):g}"  # None ends the curve
+    assert [found.label for found in shares.lines] == ["precision pooled", "recall pooled"]
+    assert shares.lines[1].path.startswith(f"M{across(0.25):g} {upwards(1.0):g}L{across(0.5):g} {upwards(0.5):g}")
     assert precision_recall.lines[1].dots == ((across(0.5), upwards(0.75)),)
 
 
@@ -74,7 +76,7 @@ def test_a_confidence_has_reliability_alone(make_run):
     found = drawn(make_run, curve(kind="confidence", name="most probable class"))
     (chart,) = found.charts
     assert chart.y_label == "share that is right"
-    assert found.threshold is None
+    assert found.threshold.startswith("Each pixel takes its most probable class: there is no threshold to choose")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_the_csv_holds_every_score_with_its_interval(tmp_path):
     row = rows["dice_per_image", "cell"]
     assert float(row["value"]) == results.scores["dice_per_image"]["cell"]
     assert [float(row["low"]), float(row["high"])] == list(results.intervals["dice_per_image"]["cell"])
-    assert (row["level"], row["scored"], row["empty"]) == ("0.95", "8", "0")
+    assert [row[key] for key in ("level", "units", "policy", "scored", "empty")] == ["0.95", "8", "exclude", "8", "0"]
     assert set(rows) == {(score, name) for score, names in results.scores.items() for name in names}
     assert rows["hd95_per_image", "background"]["value"] == ""
 
@@ -54,15 +54,17 @@ def test_the_latex_table_states_how_it_was_made(tmp_path):
     assert r"95 \% intervals of the bias-corrected and accelerated (BCa) bootstrap" in text
     assert r"10\,000" not in text
     assert r"1\,000 resamples of 8 images" in text
-    assert re.search(r"^cell & 0\.\d{4} \{\\scriptsize \[0\.\d{4}, 0\.\d{4}\]\}", text, re.MULTILINE)
+    assert re.search(r"^cell & 0\.\d{4} & .*\n & \{\\scriptsize 0\.\d{3}–0\.\d{3}\} & ", text, re.MULTILINE)
+    assert r"& \multicolumn{4}{c}{Per image} & \multicolumn{2}{c}{Pooled} \\" in text
+    assert r"\cmidrule(lr){2-5} \cmidrule(lr){6-7}" in text
 
 
 def test_the_latex_table_is_well_formed(tmp_path):
     text = written(evaluated(tmp_path))["table.tex"]
     columns = re.search(r"\\begin\{tabular\}\{(l?r+)\}", text).group(1)
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
-    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 3  # heading and two classes
+    rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert len(rows) == 5  # heading, and two classes with intervals below
     assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(columns)}
     assert is_balanced(text)
     assert [text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") for name in ("table", "tabular")]
@@ -86,6 +88,7 @@ def test_names_are_escaped_for_latex(tmp_path):
         ("\u22120.5", "$-$0.5"),
         ("line\nbreak", r"line\textbackslash{}nbreak"),
         ("“a”", "``a''"),
+        ('a"b', "a''b"),  # \\textquotedbl is not in the encoding that LaTeX begins with
         ("Zürich", "Zürich"),
     ],
 )
@@ -134,6 +137,12 @@ def test_predictions_of_unknown_origin_have_tables_too(tmp_path):
     data = {"digest": None, "same_as_training": None, "samples": {"test": 8}, "name": "drawn"}
     folder = evaluated(tmp_path, checkpoint=None, predictions="masks", protocol=protocol, data=data)
     assert "Read from the files in masks" in written(folder)["report.md"]
+
+
+def test_two_folders_of_masks_are_no_split(tmp_path):
+    folder = evaluated(tmp_path, split="all", checkpoint=None, predictions="masks").with_name("all")
+    text = written(folder)["report.md"]
+    assert text.splitlines()[2].startswith("all files, 8 images, evaluated ")
 
 
 def test_a_missing_result_is_named(tmp_path):

@@ -60,6 +60,14 @@ def test_last_row_holds_the_intervals_of_the_foreground(make_run):
     ]
 
 
+def test_a_foreground_without_intervals_has_no_row_for_them(make_run):
+    folder = make_run()
+    values = json.loads((folder / "results.json").read_text())
+    for row in values["intervals"].values():
+        row["foreground"] = None
+    assert "interval" not in results_table(values)
+
+
 def test_results_without_boundaries_and_intervals_have_neither_column_nor_row(make_run):
     text = "\n".join(table_of(make_run(surface=False, intervals={}, bootstrap=None)))
     assert "HD95" not in text
@@ -104,3 +112,10 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(make_run):
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "\\x1b" in text
+
+
+def test_a_chosen_threshold_and_copies_are_named(make_run):
+    results = json.loads((make_run() / "results.json").read_text())
+    results["protocol"] |= {"threshold": 0.41, "threshold_from": "val: dice_per_image = 0.9, n = 6", "tta": "flips"}
+    text = " ".join(results_table(results).split())
+    assert "threshold 0.41, chosen on validation images; mean of 4 mirrored copies;" in text
