@@ -61,6 +61,9 @@ def terminal(comparison: Comparison) -> str:
         f"{comparison.per_image} against {baseline}, {visible(comparison.split)} split, {comparison.images} images. "
         f"Difference in {words.unit_of(comparison)}, {words.level_text(comparison)} interval."
     )
+    if len(comparison.classes) > 2:
+        head += f" Foreground: {words.foreground(comparison)}."
+    head = textwrap.fill(head, _WIDTH, break_on_hyphens=False)
     prose = [textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in (*said, *cautions(comparison))]
     return "\n".join([head, "", *lines, "", *prose])
 

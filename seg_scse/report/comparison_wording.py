@@ -73,7 +73,7 @@ def how_it_was_compared(comparison: Comparison) -> list[tuple[str, str]]:
         (
             "Score",
             f"{comparison.per_image}: {MEASURES[comparison.metric].tells}; {comparison.better} is better. Foreground: "
-            f"{_foreground(comparison)}.",
+            f"{foreground(comparison)}.",
         ),
         ("Difference", f"Run minus baseline in each image, then the mean. {_unit_sentence(comparison)}"),
         (
@@ -195,7 +195,8 @@ def _power(comparison: Comparison, row: Row) -> str:
     return f" With these {these} a difference of {size} {unit_of(comparison)} would be found in 4 of 5 cases."
 
 
-def _foreground(comparison: Comparison) -> str:
+def foreground(comparison: Comparison) -> str:
+    """Say what `foreground` stands for."""
     if len(comparison.classes) == 2:
         return f"the class {visible(comparison.classes[1])}"
     return (
