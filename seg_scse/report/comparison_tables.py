@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from seg_scse.report import comparison_wording as words
-from seg_scse.report.comparison_reading import Comparison, Pair, Row
+from seg_scse.report.comparison_reading import Comparison, Pair, Pooled, Row
 from seg_scse.report.headings import MEASURES
 from seg_scse.report.reading import visible
 from seg_scse.report.tables_text import markdown, markdown_table, tex, tex_table
@@ -39,13 +39,8 @@ def rows_of(comparison: Comparison) -> Iterator[tuple[Pair, Row]]:
 
 def cells(comparison: Comparison, row: Row) -> list[str]:
     """The numbers of a row as text: scores, difference, interval, p, effect, and better, equal, worse."""
-    measure = MEASURES[comparison.metric]
-    digits = words.decimals(comparison, row.difference, row.low, row.high)
     return [
-        measure.text(row.a),
-        measure.text(row.b),
-        words.difference(comparison, row.difference, digits),
-        words.interval_text(comparison, row.low, row.high, digits) or "n/a",
+        *_paired(comparison, row),
         words.p_text(row.p_holm),
         "n/a" if row.effect is None else f"{row.effect:+.2f}".replace("-", words.MINUS),
         f"{row.wins} / {row.ties} / {row.losses}",
@@ -137,15 +132,18 @@ def markdown_text(comparison: Comparison) -> str:
 
 def pooled_cells(comparison: Comparison, row: Row) -> list[str] | None:
     """The pooled scores of a row, their difference and its interval as text; None without pooled scores."""
-    pooled, measure = row.pooled, MEASURES[comparison.metric]
-    if pooled is None:
-        return None
-    digits = words.decimals(comparison, pooled.difference, pooled.low, pooled.high)
+    return None if row.pooled is None else _paired(comparison, row.pooled)
+
+
+def _paired(comparison: Comparison, found: Row | Pooled) -> list[str]:
+    """Both scores, their difference and its interval as text."""
+    measure = MEASURES[comparison.metric]
+    digits = words.decimals(comparison, found.difference, found.low, found.high)
     return [
-        measure.text(pooled.a),
-        measure.text(pooled.b),
-        words.difference(comparison, pooled.difference, digits),
-        words.interval_text(comparison, pooled.low, pooled.high, digits) or "n/a",
+        measure.text(found.a),
+        measure.text(found.b),
+        words.difference(comparison, found.difference, digits),
+        words.interval_text(comparison, found.low, found.high, digits) or "n/a",
     ]
 
 
