@@ -24,6 +24,12 @@ MAY_MOVE = (
     *("trainer.threads", "trainer.workers"),
 )
 """Keys that say where things are, not what they are: free to change when a run is resumed or evaluated."""
+MAY_DIFFER = (
+    *MAY_MOVE,
+    *("trainer.save_every_minutes", "trainer.save_every_steps", "trainer.panel"),
+    *("trainer.tensorboard", "trainer.wandb", "trainer.mlflow", "trainer.project"),
+)
+"""Keys without influence on the weights that training ends with: free to change when a run is resumed."""
 
 
 def _model_at(path: Iterable[str], root: type[Strict] = Config) -> type[Strict] | None:
@@ -114,11 +120,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _explain(error: ErrorDetails, entries: Mapping[KeyPath, Entry]) -> str:
     path = tuple(str(part) for part in error["loc"])
     source = "defaults"
-    for length in range(len(path), 0, -1):
+    for length in range(len(path), -1, -1):
         matches = [(key, entry) for key, entry in entries.items() if key[:length] == path[:length]]
-        if matches:
-            # A rule between keys names them in its text: the place to look is where such a key was given.
-            named = [entry for key, entry in matches if f"{key[-1]} " in error["msg"]]
+        # A rule between keys names them in its text: the place to look is where such a key was given.
+        named = [entry for key, entry in matches if f"{key[-1]} " in error["msg"]]
+        if named or (matches and length):
             source = max(named or [matches[0][1]], key=lambda entry: entry.source == COMMAND_LINE).source
             break
     return f"{source}: {problem_of(error)}"

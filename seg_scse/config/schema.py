@@ -11,14 +11,24 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 from seg_scse.config.attention import AttentionConfig, Strict
 from seg_scse.config.data import DataConfig, ScaleConfig, SplitConfig, VolumeConfig
 from seg_scse.config.masks import IGNORE_INDEX, MaskConfig
-from seg_scse.config.numbers import Fraction, ImageSize, NaturalInt, NonNegative, Positive, PositiveInt
+from seg_scse.config.numbers import NaturalInt, Positive, PositiveInt
+from seg_scse.config.training import (
+    AugmentationConfig,
+    AveragingConfig,
+    FineTuneConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainerConfig,
+)
 
 __all__ = [
     "IGNORE_INDEX",
     "AugmentationConfig",
+    "AveragingConfig",
     "Config",
     "DataConfig",
     "EvaluationConfig",
+    "FineTuneConfig",
     "LossConfig",
     "MaskConfig",
     "ModelConfig",
@@ -52,6 +62,9 @@ class ModelConfig(Strict):
         description="start from a .safetensors file of a whole network: written by seg_scse, or the state dict of "
         "segmentation-models-pytorch's, with or without its scse blocks; null: no",
     )
+    deep_supervision: NaturalInt = Field(
+        0, description="decoder stages below the last whose maps are also trained to be the answer, at their own size"
+    )
     attention: AttentionConfig = AttentionConfig()
 
     @model_validator(mode="after")
@@ -80,89 +93,6 @@ class ModelConfig(Strict):
     def without_weights(self) -> "ModelConfig":
         """Return the same network with random weights, for a checkpoint to fill: no file and no download is needed."""
         return self.model_copy(update={"encoder_weights": None, "weights": None})
-
-
-LossName = Literal["ce", "dice", "jaccard", "focal", "tversky", "lovasz"]
-
-
-class LossConfig(Strict):
-    """A weighted sum of losses, computed in float32."""
-
-    terms: dict[LossName, Positive] = Field(
-        {"ce": 1.0, "dice": 1.0}, description="name: weight; ce is BCE for two classes"
-    )
-    class_weights: tuple[NonNegative, ...] | None = Field(None, description="one weight per class, for ce and focal")
-    focal_gamma: NonNegative = Field(2.0, description="focusing exponent of the focal loss")
-    tversky_alpha: Fraction = Field(0.3, description="weight of false positives in the Tversky loss")
-    tversky_beta: Fraction = Field(0.7, description="weight of false negatives in the Tversky loss")
-    label_smoothing: Annotated[float, Field(strict=True, ge=0.0, lt=1.0)] = Field(0.0, description="for ce")
-
-    @model_validator(mode="after")
-    def _has_terms(self) -> Self:
-        if not self.terms:
-            raise ValueError("terms is empty: name at least one loss, such as {ce: 1, dice: 1}")
-        return self
-
-
-class OptimizerConfig(Strict):
-    """The optimizer and its learning-rate schedule."""
-
-    name: Literal["adamw", "adam", "sgd"] = Field("adamw", description="algorithm")
-    lr: Positive = Field(1e-3, description="peak learning rate")
-    weight_decay: NonNegative = Field(1e-2, description="not applied to biases and normalisation layers")
-    momentum: Annotated[float, Field(strict=True, ge=0.0, lt=1.0)] = Field(0.9, description="sgd only")
-    schedule: Literal["cosine", "onecycle", "plateau", "poly", "constant"] = Field("cosine", description="per step")
-    warmup_steps: NaturalInt = Field(0, description="linear warm-up")
-    min_factor: Fraction = Field(0.01, description="final learning rate / lr, for cosine, poly and plateau")
-    patience: NaturalInt = Field(5, description="plateau: validations without improvement before the rate is halved")
-
-
-class AugmentationConfig(Strict):
-    """Training-time augmentation. Every draw is a function of (seed, epoch, sample)."""
-
-    preset: Literal["none", "flips", "light", "medium"] = Field(
-        "light",
-        description="none: crop only; flips: + the 8 symmetries; light: + scale, rotation, brightness; "
-        "medium: + blur, noise, elastic",
-    )
-
-
-class TrainerConfig(Strict):
-    """The training loop."""
-
-    max_epochs: PositiveInt = Field(50, description="passes over the training split")
-    max_steps: PositiveInt | None = Field(None, description="stop after this many optimizer steps, if earlier")
-    draw: Literal["image", "area"] = Field(
-        "image", description="crops per epoch: one of each image, or as many as have the image's area"
-    )
-    repeats: PositiveInt = Field(1, description="multiplies the crops per epoch, each with its own augmentation")
-    crops: Literal["random", "foreground", "class"] = Field(
-        "random",
-        description="where crops lie: anywhere; around a pixel that is not background; around a pixel of a class drawn "
-        "evenly among those of the image",
-    )
-    crops_share: Fraction = Field(0.5, description="foreground and class: share of the crops so placed")
-    batch_size: PositiveInt = Field(8, description="samples per process and forward pass")
-    accumulate: PositiveInt = Field(1, description="forward passes per optimizer step")
-    crop: ImageSize = Field(256, description="side of the square training crop in pixels; tiles at evaluation too")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
-    workers: NaturalInt | None = Field(
-        None, description="loader processes, without influence on the result; null: none on the CPU, up to 8 on a GPU"
-    )
-    threads: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
-        0, description="CPU threads of the main process; 0: all"
-    )
-    clip_grad_norm: Positive | None = Field(1.0, description="largest gradient norm; null: no clipping")
-    val_every: PositiveInt = Field(1, description="epochs between validations; the last epoch always validates")
-    monitor: Literal["dice_per_image", "dice_pooled", "iou_per_image", "iou_pooled"] = Field(
-        "dice_per_image", description="foreground score on the validation split that selects the best checkpoint"
-    )
-    early_stopping: PositiveInt | None = Field(None, description="stop after this many validations without improvement")
-    compile: Literal["none", "gates", "network"] = Field(
-        "none", description="torch.compile: gates pays on a CPU, where it needs a C++ compiler; network on a GPU"
-    )
-    tensorboard: StrictBool = Field(True, description="write TensorBoard events")
 
 
 class EvaluationConfig(Strict):
@@ -208,6 +138,9 @@ class Config(Strict):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="name of the run folder; default: that of the configuration file",
     )
+    recipe: Literal["default", "nnunet_like"] = Field(
+        "default", description="what the keys that are not given are: see docs/recipes.md"
+    )
     seed: NaturalInt = Field(0, description="seed of weights, data order and augmentation")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -215,4 +148,22 @@ class Config(Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     trainer: TrainerConfig = TrainerConfig()
+    averaging: AveragingConfig = AveragingConfig()
+    finetune: FineTuneConfig = FineTuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        """Refuse two origins of the same weights, and the freezing of random ones."""
+        given = [name for name in ("weights", "encoder_weights") if getattr(self.model, name) is not None]
+        if self.finetune.source is not None and given:
+            raise ValueError(
+                f"finetune.source = {self.finetune.source!r} and model.{given[0]} are both set: the first fills the "
+                f"whole network, set model.{given[0]} = null"
+            )
+        if self.finetune.freeze and self.finetune.source is None and not given:
+            raise ValueError(
+                f"finetune.freeze = {list(self.finetune.freeze)} would freeze random weights: set finetune.source "
+                "(--from), model.weights or model.encoder_weights"
+            )
+        return self

@@ -120,7 +120,7 @@ def _sampler(config: Config, sizes: Sequence[tuple[int, int]]) -> EpochBatchSamp
     settings = config.trainer
     crops = crops_to_cover(sizes, settings.crop) if settings.draw == "area" else [1] * len(sizes)
     draws = [settings.repeats * number for number in crops]
-    return EpochBatchSampler(draws, settings.batch_size, config.seed, distributed.rank(), distributed.world_size())
+    return EpochBatchSampler(draws, settings.samples, config.seed, distributed.rank(), distributed.world_size())
 
 
 def _compile(model: nn.Module, part: str) -> None:

@@ -27,14 +27,14 @@ def test_all_problems_are_reported_at_once_with_line_range_and_nearest_name(tmp_
         tmp_path,
         "name: x\ntrainer:\n  crop: 250\n  max_epoch: 3\noptimizer:\n  name: adamx\nmodle: {a: 1}\n",
     )
-    text = refusal(path, ("trainer.batch_size=yes",))
+    text = refusal(path, ("trainer.repeats=yes",))
     assert "5 problems" in text
     assert f"{path}:3: trainer.crop = 250: must be a multiple of 32" in text
     assert f"{path}:4: unknown key `trainer.max_epoch`; did you mean `max_epochs`?" in text
     assert f"{path}:6: optimizer.name = 'adamx'" in text
     assert "did you mean `adamw`?" in text
     assert f"{path}:7: unknown key `modle`; did you mean `model`?" in text
-    assert "command line: trainer.batch_size = 'yes': must be a valid integer" in text
+    assert "command line: trainer.repeats = 'yes': must be a valid integer" in text
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "0.0001", "1.0e-4", ".0001"])
@@ -51,7 +51,14 @@ def test_scientific_notation_is_a_number(tmp_path: Path, text: str) -> None:
         ("optimizer: {lr: .inf}", "finite"),
         ("optimizer: {lr: 0}", "must be greater than 0"),
         ("optimizer: {lr: null}", "optimizer.lr = None"),
-        ("trainer: {batch_size: 2.0}", "must be a valid integer"),
+        ("trainer: {repeats: 2.0}", "must be a valid integer"),
+        ("trainer: {batch_size: 2.0}", "trainer.batch_size: 2.0 must be `auto` or a whole number from 1"),
+        ("trainer: {batch_size: 0}", "0 must be `auto`"),
+        ("finetune: {unfreeze_epoch: 2}", "freeze is empty"),
+        ("finetune: {freeze: [encoder]}", "would freeze random weights"),
+        ("finetune: {freeze: [encoder, decoder, head, gates], source: x}", "nothing would be trained"),
+        ("finetune: {source: runs/a}\nmodel: {weights: a.safetensors}", "both set"),
+        ("loss: {class_balance: inverse, class_weights: [1.0, 2.0]}", "give one of them"),
         ("trainer: {tensorboard: off}", "must be a valid boolean"),
         ("seed: -1", "must be greater than or equal to 0"),
         ("trainer: 3", "trainer = 3"),
