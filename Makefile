@@ -12,6 +12,9 @@ quickstart: $(VENV)/.installed ## train and score a small scSE U-Net on drawn im
 test: $(VENV)/.installed-dev ## run the test suite
 	$(BIN)/python -m pytest -n auto
 
+test-storm: $(VENV)/.installed-dev ## kill a training run ten times and compare it with a quiet one (about 3 minutes)
+	$(BIN)/python tests/storm/storm.py --kills 10
+
 check: lint test ## everything a commit must pass
 
 lint: $(VENV)/.installed-dev ## format, lint, types, layer order
@@ -38,4 +41,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
-.PHONY: help quickstart test check lint format bench
+.PHONY: help quickstart test test-storm check lint format bench

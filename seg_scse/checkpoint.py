@@ -5,31 +5,40 @@ file can run. Its SHA-256 lies beside it in `<name>.sha256`.
 """
 
 import hashlib
-import io
+import os
 import pickle
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save as as_safetensors
+from torch import Tensor
 
 from seg_scse.config.schema import Config
 from seg_scse.errors import CheckpointError
-from seg_scse.files import write_bytes, write_text
+from seg_scse.files import atomic_stream, write_bytes, write_text
 
-FORMAT = 1
-"""Version of the layout; a newer one is refused."""
+FORMAT = 2
+"""Version of the layout; a newer one is refused. 2: `training`, `kept` and `progress.in_epoch`."""
 
 REQUIRED = ("config", "data_digest", "mean", "model", "progress", "splits", "std")
 """Keys that a checkpoint must hold to be evaluated or resumed."""
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
 
+_STATES = ("state_dict", "model_state_dict", "model")  # where training programs keep the state dict in their files
+_WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")  # what DistributedDataParallel and torch.compile put before names
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, OSError)
 
-def _hash_file(path: Path) -> Path:
+
+def hash_file(path: Path) -> Path:
+    """Return the file beside a checkpoint that lists its SHA-256."""
     return path.with_name(path.name + ".sha256")
 
 
@@ -47,15 +56,16 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         WriteError: disk full or folder not writable.
     """
-    stream = io.BytesIO()
-    torch.save({"format": FORMAT, **state}, stream)
-    data = stream.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    hashes = _hash_file(path)
-    previous = hashes.read_text(encoding="ascii").split() if hashes.exists() else []
-    write_text(hashes, "\n".join([digest, *previous]) + "\n")
-    write_bytes(path, data)
+    hashes = hash_file(path)
+    with atomic_stream(path) as stream:
+        torch.save({"format": FORMAT, **state}, cast(IO[bytes], stream))
+        digest = stream.digest()
+        write_text(hashes, "\n".join([digest, *_listed(hashes)]) + "\n")
     write_text(hashes, digest + "\n")
+
+
+def _listed(hashes: Path) -> list[str]:
+    return hashes.read_text(encoding="ascii", errors="replace").split() if hashes.exists() else []
 
 
 def load(path: Path) -> tuple[dict[str, Any], str]:
@@ -74,28 +84,57 @@ def load(path: Path) -> tuple[dict[str, Any], str]:
     return state, digest
 
 
+@contextmanager
+def _opened(path: Path, cure: str) -> Iterator[BufferedReader]:
+    """Open a file that is not empty; one that is replaced meanwhile is read to its end as it was."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {cure}") from error
+    with stream:
+        if os.fstat(stream.fileno()).st_size == 0:
+            raise CheckpointError(f"{path}: the file is empty.")
+        yield stream
+
+
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error.strerror}). Name a run folder or a checkpoint file."
-        ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    hashes = _hash_file(path)
-    if hashes.exists() and digest not in hashes.read_text(encoding="ascii").split():
-        data = path.read_bytes()  # a run that saves at this moment replaced both files between the two reads
-        digest = hashlib.sha256(data).hexdigest()
-    if not data:
-        raise CheckpointError(f"{path}: the file is empty.")
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({len(data)} bytes).")
-    if hashes.exists() and digest not in hashes.read_text(encoding="ascii").split():
-        raise CheckpointError(f"{path}: its SHA-256 is {digest[:12]}..., not the one in {hashes.name}: it is damaged.")
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # noqa: TID251 - the one safe loader
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged, or holds more than plain values and tensors.") from error
+        return _read_once(path)
+    except CheckpointError:
+        if not hash_file(path).exists():
+            raise
+    return _read_once(path)  # a run that saves at this moment replaced both files between the two reads
+
+
+def _read_once(path: Path) -> tuple[dict[str, Any], str]:
+    hashes = hash_file(path)
+    with _opened(path, "Name a run folder or a checkpoint file.") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if not zipfile.is_zipfile(stream):
+            raise CheckpointError(f"{path}: not a checkpoint, or cut short ({stream.seek(0, 2)} bytes).")
+        if hashes.exists() and digest not in _listed(hashes):
+            raise CheckpointError(
+                f"{path}: its SHA-256 is {digest[:12]}..., not the one in {hashes.name}: it is damaged."
+            )
+        try:
+            state = _unpickled(stream)
+        except (*_DAMAGE, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path}: damaged, or holds more than plain values and tensors.") from error
+    _require_ours(path, state)
+    return state, digest
+
+
+def _unpickled(source: IO[bytes] | Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    """Read what `torch.save` wrote, to the CPU. The one place where a pickle is read; it cannot run code.
+
+    Of a path, tensors are read when they are used.
+    """
+    if not isinstance(source, Path):
+        source.seek(0)
+    return torch.load(source, map_location="cpu", weights_only=True, mmap=isinstance(source, Path))  # noqa: TID251 - the one safe loader
+
+
+def _require_ours(path: Path, state: object) -> None:
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise CheckpointError(f"{path}: not a checkpoint of seg_scse.")
     if state["format"] > FORMAT:
@@ -103,7 +142,60 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     missing = [key for key in REQUIRED if key not in state]
     if missing:
         raise CheckpointError(f"{path}: not a complete checkpoint: {', '.join(missing)} missing.")
-    return state, digest
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return how many epochs the network of a checkpoint was trained; None where it is missing or damaged.
+
+    Reads no tensor.
+    """
+    try:
+        epoch = _unpickled(path)["progress"]["epoch"]
+    except _DAMAGE:
+        return None
+    return epoch if isinstance(epoch, int) else None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the state dict in a file that any program wrote with `torch.save`, to the CPU.
+
+    It may be the whole content, or lie under `state_dict`, `model_state_dict` or `model`. What
+    `DistributedDataParallel` and `torch.compile` put before every name is removed.
+
+    Returns:
+        tensors by name; entries of a state dict that are not tensors are left out.
+
+    Raises:
+        CheckpointError: missing, damaged, without a state dict, or it holds objects that only code could restore.
+    """
+    with _opened(path, "Name a file that torch.save wrote.") as stream:
+        try:
+            content = _unpickled(stream)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(
+                f"{path}: not a file of torch.save, damaged, or it holds objects besides tensors, which could run code "
+                "and are not read. Where it was made, save the weights alone: torch.save(model.state_dict(), "
+                "'weights.pt'), or a .safetensors file."
+            ) from error
+        except _DAMAGE as error:
+            raise CheckpointError(f"{path}: damaged or cut short, or not a file of torch.save.") from error
+    tensors = _state_dict(content)
+    if not tensors:
+        keys = f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else "no names"
+        raise CheckpointError(
+            f"{path}: holds no state dict ({keys}). Save one with torch.save(model.state_dict(), 'weights.pt')."
+        )
+    return tensors
+
+
+def _state_dict(content: object) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        return {}
+    for key in _STATES:
+        if isinstance(content.get(key), Mapping):
+            return _state_dict(content[key])
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return {_WRAPPERS.sub("", name): value for name, value in tensors.items()}
 
 
 def _usable_neighbour(path: Path) -> str:

@@ -9,10 +9,17 @@ from typing import TypeVar
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from seg_scse.errors import SegScseError
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others; the main one may decode a large data set meanwhile."""
+
+_LOST = ("connection closed by peer", "connection reset", "broken pipe", "socket closed", "remote process exited")
+"""What gloo and NCCL say when another process is gone."""
 
 
 def rank() -> int:
@@ -40,24 +47,60 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def restarts() -> int:
+    """Return how often `torchrun --max-restarts` or a requeueing SLURM started this command again."""
+    return max(int(os.environ.get(name) or 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def max_restarts() -> int:
+    """Return how often `torchrun` will start this command again after a failure."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0)
+
+
+def job() -> str | None:
+    """Return what `torchrun` calls this job (`--rdzv-id`), the same after it started the processes again."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return None if name in ("", "none") else name
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Join the processes started by `torchrun`, if any, and leave them at the end.
 
     Tensors on a GPU travel by NCCL, tensors on the CPU and Python values by gloo.
+
+    Raises:
+        SegScseError: another process ended while this one waited for it.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield
         return
+    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
-    else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        backend = "cpu:gloo,cuda:nccl"
+    store, number, world = next(rendezvous("env://", timeout=PATIENCE))
+    dist.init_process_group(backend, store=_of_attempt(store, world), rank=number, world_size=world, timeout=PATIENCE)
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if any(text in str(error).lower() for text in _LOST):
+            raise SegScseError(
+                f"process {rank()} of {world_size()} stopped, because another one ended: its own message says why."
+            ) from error
+        raise
+    # Only now: after an error, this process says so before the others see that it is gone.
+    dist.destroy_process_group()
+
+
+def _of_attempt(store: Store, world: int) -> Store:
+    """Keep the addresses of this attempt apart from those that processes of the attempt before left in the store.
+
+    `torchrun` gives all attempts one store. A process that reads before the other has written would wait for one that
+    is gone. On several machines the numbers of attempts may differ, so that they are of no use there.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"attempt {attempt}", store) if local_world_size() == world else store
 
 
 def barrier() -> None:

@@ -3,7 +3,11 @@
 A message names the thing (file, key, step), the rule, the value found and the cure, in at most a few lines.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
+
+_NO_MEMORY = re.compile("(can't|cannot) allocate memory|not enough memory", re.IGNORECASE)
 
 
 class SegScseError(Exception):
@@ -43,10 +47,11 @@ class CheckpointError(SegScseError):
 
 
 class Stopped(SegScseError):  # noqa: N818 - a stop that was asked for is no error
-    """A signal ended the work after a checkpoint was written."""
+    """A signal ended the work after a checkpoint was written; `folder` is that of the run."""
 
-    def __init__(self, message: str, signum: int) -> None:
+    def __init__(self, message: str, signum: int, folder: Path | None = None) -> None:
         super().__init__(message)
+        self.folder = folder
         self.exit_code = 128 + signum
 
 
@@ -56,3 +61,10 @@ def numbered(problems: Sequence[str], most: int = 20) -> str:
     if len(problems) > most:
         lines.append(f"  ... and {len(problems) - most} more")
     return "\n".join(lines)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether the memory ran out, of a GPU or, which torch says in words alone, of the machine."""
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from seg_scse.config.wording import counted
+
 _PACKAGES = (
     "seg-scse",
     "torch",
@@ -55,7 +57,7 @@ def describe_device(device: torch.device) -> str:
     """Return the name of the processor or GPU that a device stands for."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def environment(device: torch.device) -> dict[str, Any]:

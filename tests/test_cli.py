@@ -91,6 +91,28 @@ def test_train_without_configuration_writes_its_choices_with_reasons(
     assert "type: scse" in text
 
 
+def test_the_source_to_start_from_is_in_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("")
+    words = ["--config", str(tmp_path / "a.yaml"), "--from", "runs/nuclei", "finetune.freeze=[encoder]"]
+    assert main(["train", "--print-config", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "source: runs/nuclei" in printed
+    assert "freeze: [encoder]" in printed
+
+
+def test_the_end_of_a_run_names_the_next_commands(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text(f"data: {{root: {discs}, mask: {{encoding: binary}}}}\nmodel: {{architecture: classic_unet}}\n")
+    small = ["model.width=4", "model.depth=2", "trainer.crop=32", "trainer.max_steps=1", "trainer.tensorboard=false"]
+    assert main(["train", "--config", str(config), "--out", str(tmp_path / "run"), *small]) == 0
+    printed = capsys.readouterr().out
+    assert "checkpoints of 0 MiB" in printed, "the room they take is said before training"
+    assert "best:    epoch 1" in printed
+    assert f"  python evaluate.py {tmp_path / 'run'} --split test" in printed
+
+
 def test_print_config_prints_and_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "my config.yaml"
     config.write_text("trainer: {crop: 64}\n")
@@ -131,9 +153,16 @@ def test_config_check_looks_at_card_loss_and_network(
         (["train"], "nothing to train on"),
         (["train", "--images", "x"], "--images and --masks go together"),
         (["train", "--resume", "x", "--print-config"], "--resume continues a run as it was started"),
-        (["train", "--resume", "x", "seed=1"], "`seed=1` cannot be changed here. A run is resumed as it was started."),
+        (["train", "--resume", "x", "--from", "y"], "--resume continues a run as it was started"),
+        (["train", "--config", "x.yaml", "--allow-change"], "--allow-change goes with --resume"),
+        (
+            ["train", "--config", "x.yaml", "--from", "y", "finetune.source=z"],
+            "--from and finetune.source say the same",
+        ),
+        (["train", "--resume", "x", "seed=1"], "x: no run with a checkpoint to resume"),
         (["config", "schema", "seed=1"], "the schema takes no overrides"),
         (["train", "--resume", "nowhere"], "no run with a checkpoint to resume"),
+        (["train", "--resume", "train.py"], "train.py: is a file, and a run is continued by its folder"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     ],
 )
@@ -240,11 +269,16 @@ def test_internal_error_exits_1_without_a_traceback(
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+    ids=["GPU", "Python", "machine"],
+)
 def test_out_of_memory_names_the_cure(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
-        raise torch.OutOfMemoryError
+        raise error
 
     monkeypatch.setattr(checkpoint, "load", full)
     assert main(["evaluate", str(trained)]) == 1

@@ -125,7 +125,7 @@ def test_an_interrupted_cross_validation_goes_on(
 def test_a_finished_one_is_only_reported_again(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished / "fold0/evaluation/test/results.json").read_text()
     assert main(["train", "--resume", str(finished)]) == 0
-    assert "already finished after 1 epochs" in capsys.readouterr().out
+    assert "already finished after 1 epoch." in capsys.readouterr().out
     assert (finished / "fold0/evaluation/test/results.json").read_text() == before
 
 
@@ -135,8 +135,26 @@ def test_a_changed_configuration_is_refused(finished: Path, tmp_path: Path, refu
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("batch_size: 2", "batch_size: 3"))
     message = refused(["train", "--resume", str(folder)], 2)
-    assert "config.yaml was changed since fold0 was started (trainer.batch_size: 2 -> 3)" in message
+    assert (
+        "config.yaml was changed since fold0 was started: a setting differs:\n  - trainer.batch_size: 2 -> 3" in message
+    )
     assert "cannot be changed here" in refused(["train", "--resume", str(folder), "seed=3"], 2)
+    assert "--allow-change has no meaning here" in refused(["train", "--resume", str(folder), "--allow-change"], 2)
+
+
+def test_a_restart_goes_on_with_its_own_folds_only(
+    command: list[str],
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert "holds a cross-validation that this command did not start" in refused(
+        [*command, "--out", str(finished), "seed=3"], 2
+    )
+    assert main([*command, "--out", str(finished)]) == 0
+    assert "already finished after 1 epoch." in capsys.readouterr().out
 
 
 def test_it_is_scored_again_with_another_policy(finished: Path, tmp_path: Path, refused: Refused) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seg_scse.cli.arguments import build_parser
 from seg_scse.cli.options import WORDS
-from seg_scse.errors import SegScseError
+from seg_scse.errors import SegScseError, is_out_of_memory
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 """How an override starts, in contrast to a sample id or a file."""
@@ -53,10 +53,6 @@ def _run(options: argparse.Namespace) -> int:
     return int((result or {}).get("exit_code", 0))
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    return type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 internal, 2 usage, 3 data, 4 diverged, 5 write, 6 checkpoint.
 
@@ -77,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             print("error: out of memory. Halve trainer.batch_size or trainer.crop, or use bf16.", file=sys.stderr)
         else:
             text = f"{type(error).__name__}: {error}"

@@ -8,15 +8,10 @@ from seg_scse.cli.card import register_card
 from seg_scse.cli.comparing import register_compare
 from seg_scse.cli.data_arguments import register_data
 from seg_scse.cli.evaluating import register_evaluate
+from seg_scse.cli.finding import register_find_lr
 from seg_scse.cli.options import add_command, natural, positive
+from seg_scse.cli.training import register_train
 
-_TRAIN_EXAMPLES = """examples:
-  train.py --config configs/quickstart.yaml
-  train.py --config configs/nuclei_unet_scse.yaml data.root=/data/dsb2018 trainer.max_epochs=20
-  train.py --images scans/images --masks scans/masks --out runs/scans     no configuration needed
-  train.py --resume runs/scans                  add data.root=DIR if the data moved
-  torchrun --nproc-per-node 4 train.py --config configs/nuclei_unet_scse.yaml
-"""
 _EXPLAIN_EXAMPLES = """examples:
   seg-scse explain runs/quickstart
   seg-scse explain runs/nuclei --images 0a7d30b2 scans/new.png --limit 50 data.root=/data/dsb2018
@@ -40,15 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    train = add_command(actions, "train", commands.train, "Train a network.", _TRAIN_EXAMPLES)
-    train.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration")
-    train.add_argument("--images", type=Path, metavar="DIR", help="folder of images, to train without a configuration")
-    train.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks with the same file stems")
-    train.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<name>, numbered if taken)")
-    train.add_argument("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
-    train.add_argument("--evaluate", choices=("train", "val", "test"), help="score the best checkpoint afterwards")
-    train.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-
+    register_train(actions)
+    register_find_lr(actions)
     register_evaluate(actions)
 
     text = "Show what the gates of a run do: pictures of images, statistics over a split."

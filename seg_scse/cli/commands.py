@@ -4,85 +4,12 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 """
 
 import argparse
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from seg_scse.cli import cross_validation
-from seg_scse.cli.evaluating import evaluate_run
 from seg_scse.cli.options import Result
 from seg_scse.config.loading import load_config
 from seg_scse.config.printing import json_schema, to_yaml
 from seg_scse.errors import ConfigError
-
-if TYPE_CHECKING:
-    from seg_scse.config.schema import Config
-    from seg_scse.training.run import Outcome
-
-
-def _check_train(options: argparse.Namespace) -> None:
-    others = (options.config, options.images, options.masks, options.out, options.print_config)
-    if options.resume and any(others):
-        raise ConfigError("--resume continues a run as it was started: give no configuration, folders or --out.")
-    if bool(options.images) != bool(options.masks):
-        raise ConfigError("--images and --masks go together: name both folders, or use --config.")
-    if options.images and options.config:
-        raise ConfigError("--config and --images exclude each other: set data.images and data.masks instead.")
-    if not (options.resume or options.config or options.images):
-        raise ConfigError("nothing to train on: give --config FILE, or --images DIR --masks DIR, or --resume RUN.")
-
-
-def train(options: argparse.Namespace) -> Result:
-    """Train a network, and score it if asked."""
-    _check_train(options)
-    if options.config and options.print_config:
-        print(to_yaml(load_config(options.config, options.overrides)), end="")
-        return None
-
-    from seg_scse import distributed
-
-    with distributed.process_group():
-        return _train_and_evaluate(options)
-
-
-def _train_and_evaluate(options: argparse.Namespace) -> Result:
-    from seg_scse.report.curves import plot_curves
-    from seg_scse.training import run
-
-    if options.resume and cross_validation.is_one(options.resume):
-        return cross_validation.resume(options.resume, options.overrides)
-    if options.resume:
-        return _report_outcome(run.resume(options.resume, plot_curves, options.overrides), options)
-    config, reasons = _chosen_config(options)
-    if options.print_config:
-        print(to_yaml(config, reasons), end="")
-        return None
-    if cross_validation.is_wanted(config):
-        return cross_validation.train(config, options.out, reasons, options.evaluate)
-    return _report_outcome(run.start(config, options.out, plot_curves, reasons, options.evaluate), options)
-
-
-def _chosen_config(options: argparse.Namespace) -> "tuple[Config, dict[str, str]]":
-    """Return the configuration and, where it was chosen by looking at folders, the reasons."""
-    if not options.images:
-        return load_config(options.config, options.overrides), {}
-    from seg_scse.training.autoconfig import choose_config
-
-    return choose_config(options.images, options.masks, options.overrides)
-
-
-def _report_outcome(outcome: "Outcome", options: argparse.Namespace) -> Result:
-    from seg_scse import distributed
-
-    if distributed.is_main():
-        print(f"run: {outcome.folder}")
-    if options.evaluate:
-        moved = options.overrides if options.resume else []
-        return evaluate_run(outcome.folder, options.evaluate, moved)
-    if not distributed.is_main():
-        return None
-    print(f"next: python evaluate.py {shlex.quote(str(outcome.folder))}")
-    return outcome.as_dict()
 
 
 def explain(options: argparse.Namespace) -> Result:

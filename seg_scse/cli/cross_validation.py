@@ -1,6 +1,5 @@
 """Cross-validation: one run for each fold, below one folder, and one report on all of them."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seg_scse.cli.options import Result
 from seg_scse.cli.pages import write_pages
-from seg_scse.config.loading import MAY_MOVE, load_config, override, refuse_overrides
+from seg_scse.config.loading import MAY_DIFFER, load_config, override, refuse_overrides
 from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
 from seg_scse.errors import ConfigError, Stopped
@@ -52,32 +51,31 @@ def train(
     from seg_scse import distributed
     from seg_scse.data.sets.cards import resolve_card
     from seg_scse.files import write_text
-    from seg_scse.training.folder import claim
+    from seg_scse.training.folder import claim_together, leaving_nothing, require_out
     from seg_scse.training.lock import locked
 
     _require_test(split)
+    require_out(out)
     config = config.model_copy(update={"data": resolve_card(config.data)})
-    claimed = claim(config.name, out) if distributed.is_main() else None
-    folder, created = distributed.from_main(claimed) or (Path(), False)
-    with locked(folder):
-        try:
-            _require_new(folder)
-            if distributed.is_main():
-                header = f"{config.name}: a cross-validation.\nAgain: train.py --config {folder}/{CONFIG}"
-                write_text(folder / CONFIG, to_yaml(config, reasons, header))
-            return _all_folds(folder, config, ())
-        except BaseException:
-            if created and distributed.is_main() and not (folder / "fold0" / CONFIG).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+    if out is not None and distributed.restarts() and (out / CONFIG).is_file() and is_one(out):
+        _require_equal(out, config)
+        return resume(out)
+    folder, created = claim_together(config.name, out)
+    with locked(folder), leaving_nothing(folder, created, unless=folder / "fold0" / CONFIG):
+        _require_new(folder)
+        if distributed.is_main():
+            header = f"{config.name}: a cross-validation.\nAgain: train.py --config {folder}/{CONFIG}"
+            write_text(folder / CONFIG, to_yaml(config, reasons, header))
+        return _all_folds(folder, config, ())
 
 
-def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
+def resume(folder: Path, overrides: Sequence[str] = (), allow_change: bool = False) -> Result:
     """Continue a cross-validation: finished folds are kept, an interrupted one goes on, the others follow.
 
     Args:
         folder: RUN.
-        overrides: `section.key=value` texts for the keys of `MAY_MOVE`: where the data are now.
+        overrides: `section.key=value` texts for the keys of `MAY_DIFFER`, which make no difference to the weights.
+        allow_change: is refused: the folds would not be the same experiment.
 
     Returns:
         as `train`.
@@ -88,7 +86,12 @@ def resume(folder: Path, overrides: Sequence[str] = ()) -> Result:
     """
     from seg_scse.training.lock import locked
 
-    refuse_overrides(overrides, MAY_MOVE, "A run is resumed as it was started.")
+    if allow_change:
+        raise ConfigError(
+            f"{folder}: the folds of a cross-validation are trained alike, so that --allow-change has no meaning here. "
+            "Start another one, or change a fold of its own: --resume RUN/fold0."
+        )
+    refuse_overrides(overrides, MAY_DIFFER, "The folds of a cross-validation are trained alike.")
     with locked(folder):
         config = load_config(folder / CONFIG)
         for number, fold in enumerate(_folds(folder, config)):
@@ -152,10 +155,21 @@ def _of_fold(config: Config, number: int, overrides: Sequence[str]) -> Config:
 
 def _refuse_changes(folder: Path, config: Config, fold: Path) -> None:
     """Refuse to continue with another configuration than a fold was started with."""
-    from seg_scse.training.folder import refuse_changes
+    from seg_scse.training.resuming import differences, refuse_changes
 
     if (fold / CONFIG).exists():
-        refuse_changes(folder / CONFIG, load_config(fold / CONFIG), config, f"{fold.name} was started")
+        changes = differences(load_config(fold / CONFIG), config)
+        what = f"{folder / CONFIG} was changed since {fold.name} was started"
+        refuse_changes(what, changes, "Undo the change, or start another cross-validation from it.")
+
+
+def _require_equal(folder: Path, config: Config) -> None:
+    """Refuse to go on, after a restart, with another configuration than that of the folder."""
+    from seg_scse.training.resuming import differences, refuse_changes
+
+    what = f"{folder}: holds a cross-validation that this command did not start"
+    changes = differences(load_config(folder / CONFIG), config)
+    refuse_changes(what, changes, f"Continue that one with --resume {folder}, or choose another --out.")
 
 
 def _all_folds(folder: Path, config: Config, overrides: Sequence[str]) -> Result:
@@ -176,13 +190,13 @@ def _all_folds(folder: Path, config: Config, overrides: Sequence[str]) -> Result
 
 def _train_fold(fold: Path, config: Config, overrides: Sequence[str]) -> None:
     from seg_scse import checkpoint
-    from seg_scse.report import plot_curves
+    from seg_scse.report.curves import plot_epoch
     from seg_scse.training import run
 
     if (fold / checkpoint.LAST).exists():
-        run.resume(fold, plot_curves, overrides)
+        run.resume(fold, plot_epoch, overrides)
     else:
-        run.start(config, fold, plot_curves, evaluate="test")
+        run.start(config, fold, plot_epoch, evaluate="test")
 
 
 def _score_fold(fold: Path, overrides: Sequence[str]) -> None:

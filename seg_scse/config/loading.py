@@ -19,6 +19,8 @@ from seg_scse.errors import ConfigError, numbered
 
 MAX_BASES = 10
 COMMAND_LINE = "command line"
+RECIPES = Path(__file__).parent / "recipes"
+"""Files of keys that `recipe:` names; they lie below everything that is given."""
 MAY_MOVE = (
     *("data.root", "data.images", "data.masks", "data.cache", "data.cache_gb"),
     *("trainer.threads", "trainer.workers"),
@@ -97,6 +99,27 @@ def _from_overrides(overrides: Sequence[str]) -> dict[KeyPath, Entry]:
     return entries
 
 
+def _recipe_of(entries: Mapping[KeyPath, Entry]) -> dict[KeyPath, Entry]:
+    """Return the keys of the named recipe; none for the default, or for an unknown name, which is refused later."""
+    named = entries.get(("recipe",), Entry("default", "defaults")).value
+    if named == "default" or named not in get_args(Config.model_fields["recipe"].annotation):
+        return {}
+    recipe = read_entries(RECIPES / f"{named}.yaml", _is_section)
+    return {path: Entry(entry.value, f"recipe {named}") for path, entry in recipe.items()}
+
+
+def _refuse_idle_recipe(entries: Mapping[KeyPath, Entry]) -> None:
+    """Refuse a recipe on the command line where the file, such as that of a run, gives all of its keys otherwise."""
+    recipe = _recipe_of(entries)
+    if not recipe or entries["recipe",].source != COMMAND_LINE or not recipe.keys() <= entries.keys():
+        return
+    if any(entries[path].value != recipe[path].value for path in recipe):
+        raise ConfigError(
+            f"recipe={entries['recipe',].value} would change nothing: each of its keys is given, and a key that is "
+            "given wins. Start from a file without them, or change them one by one: docs/recipes.md."
+        )
+
+
 def _nested(entries: Mapping[KeyPath, Entry]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, entry in entries.items():
@@ -142,17 +165,18 @@ def problem_of(error: ErrorDetails, root: type[Strict] = Config, prefix: KeyPath
     key = ".".join((*prefix, *path)) or "configuration"
     if error["type"] == "extra_forbidden":
         model = _model_at(path[:-1], root)
-        known = sorted(model.model_fields) if model else []
-        return f"unknown key `{key}`{nearest(path[-1], known) or '. Known here: ' + ', '.join(known)}"
+        keys = sorted(model.model_fields) if model else []
+        return f"unknown key `{key}`{nearest(path[-1], keys) or '. Known here: ' + ', '.join(keys)}"
     if error["type"] == "value_error":
         return f"{key}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "model_type":
-        keys = ", ".join(f"{key}.{name}" for name in getattr(_model_at(path, root), "model_fields", {}))
-        return f"{key} = {error['input']!r}: this is a section, set its keys: {keys}"
+        names = ", ".join(f"{key}.{name}" for name in getattr(_model_at(path, root), "model_fields", {}))
+        return f"{key} = {error['input']!r}: this is a section, set its keys: {names}"
     if error["type"] == "tuple_type":
         return f"{key} = {error['input']!r}: must be a list, such as [{error['input']}]"
     rule = error["msg"].replace("Input should be", "must be")
-    hint = nearest(str(error["input"]), (error.get("ctx") or {}).get("expected", "").replace("'", "").split(", "))
+    known = re.split(", | or ", (error.get("ctx") or {}).get("expected", "").replace("'", ""))
+    hint = nearest(str(error["input"]), known)
     return f"{key} = {error['input']!r}: {rule[0].lower()}{rule[1:]}{hint if 'literal' in error['type'] else ''}"
 
 
@@ -171,6 +195,9 @@ def require_known(name: str, value: object, kind: object) -> None:
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read, merge and check a configuration.
 
+    A key has the value of the command line, else of the file, else of its `base:`, else of the `recipe:` that any of
+    them names, else its default.
+
     Args:
         path: YAML file, which may name another one under `base:`; its stem is the default of `name`. None starts from
             the defaults.
@@ -182,6 +209,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     entries = (_with_bases(path) if path else {}) | _from_overrides(overrides)
     if path:
         entries.setdefault(("name",), Entry(path_name(path), f"{path}"))
+    _refuse_idle_recipe(entries)
     return _validate(entries)
 
 
@@ -222,7 +250,9 @@ def _entries_of(model: Strict, prefix: KeyPath) -> Iterator[tuple[KeyPath, Entry
             yield (*prefix, name), Entry(value, "given configuration")
 
 
-def _validate(entries: Mapping[KeyPath, Entry]) -> Config:
+def _validate(given: Mapping[KeyPath, Entry]) -> Config:
+    # given keys first: where a rule between keys is broken, an error names the place of one of them
+    entries = {**given, **{path: entry for path, entry in _recipe_of(given).items() if path not in given}}
     try:
         return Config.model_validate(_nested(entries))
     except ValidationError as error:

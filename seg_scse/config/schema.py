@@ -167,3 +167,14 @@ class Config(Strict):
                 "(--from), model.weights or model.encoder_weights"
             )
         return self
+
+    @model_validator(mode="after")
+    def _errors_can_be_measured(self) -> Self:
+        """Refuse hard sampling where every batch is mixed, so that no error is that of one sample."""
+        augmentation, share = self.augmentation, self.trainer.hard_share
+        if share > 0.0 and augmentation.mix != "none" and augmentation.mix_share == 1.0:
+            raise ValueError(
+                f"trainer.hard_share = {share:g} changes nothing with augmentation.mix_share = 1: nobody knows whose "
+                "error that of a mixed crop is. Set hard_share = 0 or mix_share below 1"
+            )
+        return self

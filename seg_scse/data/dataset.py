@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.process
+import multiprocessing.queues
 import os
 import signal
 import threading
@@ -17,17 +18,19 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from seg_scse.data.crops import Pixel, Placement
 from seg_scse.data.lazy import ArrayLike
+from seg_scse.data.loader_faults import end_process, explained, watched
 from seg_scse.data.places import Places
 from seg_scse.data.sampler import EpochBatchSampler, Key
 from seg_scse.data.transforms import Transform
-from seg_scse.errors import DataError
+from seg_scse.errors import DataError, SegScseError
 
 Batch = dict[str, torch.Tensor]
 """`image` uint8, or float32 in [0, 1], `(N, C, H, W)` in channels_last memory; `mask` uint8 `(N, H, W)`; `index` int64
 `(N,)`."""
 
 _PLACING = 1  # tells these draws from those of the augmentation
-_STALLED_SECONDS = 600  # a worker that is silent for so long hangs
+_STALLED_SECONDS = 600.0  # a worker that is silent for so long hangs
+_LOOK_SECONDS = 5.0  # between looks after the workers while a batch is late
 
 
 class SampleStore(Protocol):
@@ -113,7 +116,7 @@ class TrainingSet(Dataset[dict[str, torch.Tensor | int]]):
         rng = np.random.default_rng([self._seed, *key, _PLACING])
         return self._placement.pixel(self._store.places(key[2]), rng)
 
-    def __getitems__(self, keys: list[Key]) -> "list[dict[str, torch.Tensor | int]] | DataError":
+    def __getitems__(self, keys: list[Key]) -> "list[dict[str, torch.Tensor | int]] | SegScseError":
         """One batch for the loader, or the error as a value.
 
         An error raised in a loader process arrives as text wrapped in a traceback; as a value it arrives unchanged,
@@ -121,13 +124,13 @@ class TrainingSet(Dataset[dict[str, torch.Tensor | int]]):
         """
         try:
             return [self[key] for key in keys]
-        except DataError as error:
+        except SegScseError as error:
             return error
 
 
-def _collate(samples: "list[dict[str, torch.Tensor | int]] | DataError") -> Batch | DataError:
+def _collate(samples: "list[dict[str, torch.Tensor | int]] | SegScseError") -> Batch | SegScseError:
     """Stack along the memory order of the images, H W C: a plain copy, and already channels_last."""
-    if isinstance(samples, DataError):
+    if isinstance(samples, SegScseError):
         return samples
     in_memory_order = [sample | {"image": sample["image"].permute(1, 2, 0)} for sample in samples]  # type: ignore[union-attr]
     batch: Batch = default_collate(in_memory_order)
@@ -135,16 +138,26 @@ def _collate(samples: "list[dict[str, torch.Tensor | int]] | DataError") -> Batc
 
 
 class TrainingLoader(DataLoader[dict[str, torch.Tensor | int]]):
-    """A `DataLoader` that raises the `DataError` of a loader process as it was."""
+    """A `DataLoader` that raises the errors of a loader process as they were, and says why one ended or hangs."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # narrower than torch's Any
-        """Batches from the sampler's position to the end of the epoch."""
-        return _raising(super().__iter__())
+        """Batches from the sampler's position to the end of the epoch.
+
+        Raises:
+            DataError: a sample cannot be read.
+            LoaderError: a loader process died or hangs, or shared memory or open files are used up.
+        """
+        try:
+            batches = super().__iter__()
+        except OSError as error:  # a process cannot be started
+            raise explained(error) from error
+        workers = getattr(batches, "_workers", ())
+        return _raising(watched(batches, workers, _STALLED_SECONDS) if workers else batches)
 
 
-def _raising(batches: Iterator[Batch | DataError]) -> Iterator[Batch]:
+def _raising(batches: Iterator[Batch | SegScseError]) -> Iterator[Batch]:
     for batch in batches:
-        if isinstance(batch, DataError):
+        if isinstance(batch, SegScseError):
             raise batch
         # a tensor from a loader process holds a file open for as long as it is kept, and numbers are kept
         yield batch | {"index": batch["index"].clone()}
@@ -163,6 +176,7 @@ def _prepare_worker(_: int) -> None:
     # torch watches the parent's process id, which is the fork server's: it lives on as long as its workers do
     parent = multiprocessing.parent_process()
     if parent is not None:
+        multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(end_process)  # type: ignore[attr-defined]
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
@@ -194,6 +208,7 @@ def training_loader(dataset: TrainingSet, sampler: EpochBatchSampler, workers: i
 
     Raises:
         DataError: while iterating, a sample cannot be read; the message of the store, with the sample's number.
+        LoaderError: while iterating, a loader process died or hangs.
     """
     return TrainingLoader(
         dataset,
@@ -204,6 +219,6 @@ def training_loader(dataset: TrainingSet, sampler: EpochBatchSampler, workers: i
         persistent_workers=workers > 0,
         multiprocessing_context=_worker_context() if workers else None,
         worker_init_fn=_prepare_worker,
-        timeout=_STALLED_SECONDS if workers else 0,
+        timeout=_LOOK_SECONDS if workers else 0,
         generator=torch.Generator(),  # the loader draws a seed from it at each epoch: not from the global generator
     )

@@ -16,6 +16,7 @@ from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
 
 _SMALLEST_SCALE, _LARGEST_SCALE, _ROTATION = 0.8, 1.25, math.pi / 4
+_SHARE_TURNED, _SHARE_SCALED, _CLOSEST, _FARTHEST = 0.2, 0.2, 0.7, 1.4  # those of nnU-Net
 _MOST_TRANSPOSED = 4  # channels that OpenCV transposes
 
 
@@ -92,6 +93,28 @@ def random_affine(rng: np.random.Generator) -> Array:
     angle = float(rng.uniform(-_ROTATION, _ROTATION))
     cos, sin = math.cos(angle), math.sin(angle)
     return np.asarray(np.array([[cos, -sin], [sin, cos]]) / scale[:, None])
+
+
+def random_mirrors(rng: np.random.Generator) -> Symmetry:
+    """Mirror along each axis with probability 1/2, as nnU-Net does."""
+    upside_down, mirrored = (rng.random(2) < 0.5).tolist()
+    return Symmetry(False, upside_down, mirrored)
+
+
+def random_similarity(rng: np.random.Generator) -> Array | None:
+    """Draw rotation and scale as nnU-Net does for square 2-D patches.
+
+    Rotation by -180 to 180 degrees and, independently, scale 0.7 to 1.4 of the distance between pixels, each with
+    probability 0.2 (`SpatialTransform` of batchgeneratorsv2 as nnUNetTrainer sets it).
+
+    Returns:
+        As `random_affine`; None where neither is drawn.
+    """
+    turned, scaled = (rng.random(2) < (_SHARE_TURNED, _SHARE_SCALED)).tolist()
+    angle = float(rng.uniform(-math.pi, math.pi)) if turned else 0.0
+    scale = float(rng.uniform(_CLOSEST, _FARTHEST)) if scaled else 1.0
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]]) * scale if turned or scaled else None
 
 
 def cut(image: ArrayLike, mask: ArrayLike, corner: Pixel, side: int, symmetry: Symmetry) -> tuple[Array, Array]:

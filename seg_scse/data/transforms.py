@@ -15,8 +15,18 @@ from numpy.typing import NDArray
 from seg_scse.config.schema import IGNORE_INDEX, AugmentationConfig
 from seg_scse.data.crops import Pixel
 from seg_scse.data.files.raster import Array
-from seg_scse.data.geometry import Symmetry, cut, random_affine, random_corner, random_symmetry, warp
+from seg_scse.data.geometry import (
+    Symmetry,
+    cut,
+    random_affine,
+    random_corner,
+    random_mirrors,
+    random_similarity,
+    random_symmetry,
+    warp,
+)
 from seg_scse.data.lazy import ArrayLike
+from seg_scse.data.transforms_heavy import vary
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would open a connection
 import albumentations as A
@@ -84,6 +94,7 @@ class Transform:
     def __init__(self, preset: str, crop: int, colour: bool) -> None:
         self._crop = crop
         self._turns, self._moves, self._is_medium = preset != "none", preset in ("light", "medium"), preset == "medium"
+        self._is_heavy = preset == "heavy"
         self._distortion = _Steps([_distortion()])
         self._finish = _Steps([*([_colour()] if colour else []), *_blur_noise()])
 
@@ -107,11 +118,19 @@ class Transform:
             pixels = _toned(pixels, rng)
         if self._is_medium:
             pixels, labels = self._finish(pixels, labels, rng)
+        if self._is_heavy:
+            pixels = vary(pixels, rng)
         return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
 
-    def _placed(self, image: ArrayLike, mask: ArrayLike, corner: Pixel, rng: np.random.Generator) -> tuple[Array, Mask]:
+    def _move(self, rng: np.random.Generator) -> tuple[Symmetry, Array | None]:
+        """Draw how the crop is turned, and how it is scaled and rotated, if at all."""
+        if self._is_heavy:
+            return random_mirrors(rng), random_similarity(rng)
         symmetry = random_symmetry(rng) if self._turns else Symmetry()
-        affine = random_affine(rng) if self._moves and rng.random() < _SHARE_MOVED else None
+        return symmetry, random_affine(rng) if self._moves and rng.random() < _SHARE_MOVED else None
+
+    def _placed(self, image: ArrayLike, mask: ArrayLike, corner: Pixel, rng: np.random.Generator) -> tuple[Array, Mask]:
+        symmetry, affine = self._move(rng)
         distorted = self._is_medium and rng.random() < _SHARE_DISTORTED
         slack = _SLACK if distorted else 0  # only what distortion can pull in: its cost grows with the area
         place, side = (corner[0] - slack, corner[1] - slack), self._crop + 2 * slack
@@ -130,7 +149,7 @@ def build_transform(config: AugmentationConfig, crop: int, colour: bool = True) 
     """Build the training transform of a preset.
 
     Args:
-        config: names the preset: `none`, `flips`, `light` or `medium`.
+        config: names the preset: `none`, `flips`, `light`, `medium` or `heavy`.
         crop: side of the square crop in pixels.
         colour: the channels are grey or red, green and blue, so that saturation and hue mean something.
     """

@@ -5,11 +5,13 @@ import sys
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from seg_scse.inference.predictor import Predictor, autocast, evaluation_mode
 from seg_scse.inference.sources import NetworkSource
 from seg_scse.inference.tta import Symmetry
+from seg_scse.models.supervision import PREFIX
 
 
 def measure_cost(source: NetworkSource) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def measure_cost(source: NetworkSource) -> dict[str, Any]:
     clock = source.clock
     timed = clock.seconds > 0
     return {
-        "parameters": sum(parameter.numel() for member in members for parameter in member.model.parameters()),
+        "parameters": sum(count_parameters(member.model) for member in members),
         "flops_per_tile": sum(count_flops(member, bands) for member in members),
         "tile": members[0].tile,
         "peak_memory_bytes": memory,
@@ -41,6 +43,11 @@ def measure_cost(source: NetworkSource) -> dict[str, Any]:
         "images_per_second": clock.images / clock.seconds if timed else None,
         "seconds": clock.seconds if timed else None,
     }
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the parameters that a prediction uses; those of deep supervision are for training."""
+    return sum(one.numel() for name, one in model.named_parameters() if not name.startswith(f"{PREFIX}."))
 
 
 def count_flops(predictor: Predictor, bands: int) -> int:

@@ -37,6 +37,7 @@ def count_split(
     loss: Loss | None = None,
     on_image: OnImage | None = None,
     progress: str | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Scored:
     """Predict each sample at its original resolution and count its pixels.
 
@@ -51,6 +52,7 @@ def count_split(
         loss: a loss on logits and targets; its value on the blended prediction is averaged over images.
         on_image: called with each prediction made by this process.
         progress: label of a progress bar on the terminal.
+        check: called between images; what it raises ends the work (see `score_split`).
     """
     task: Task = "multilabel" if predictor.multilabel else "multiclass"
     index_of = {data.manifest.samples[index].id: index for index in indices}
@@ -61,7 +63,7 @@ def count_split(
     if loss is not None:
         source = _WithLoss(predictor, data.store, confident=False, loss=loss)
         measures["loss"] = lambda seen: source.losses.pop(index_of[seen.id])
-    found = score_split(source, data, indices, measures, progress)
+    found = score_split(source, data, indices, measures, progress, check=check)
     table = CountsTable(num_classes, task)
     for sample_id, counts in found["counts"].items():
         table.add(sample_id, counts)

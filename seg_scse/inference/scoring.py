@@ -1,7 +1,7 @@
 """Predicting a split and measuring each prediction: the one path by which training and evaluation score."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,7 @@ def score_split(
     progress: str | None = None,
     *,
     spacings: Sequence[Spacing] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Found:
     """Predict each sample at its original resolution and measure it, while the next one is being predicted.
 
@@ -73,6 +74,8 @@ def score_split(
         measures: by name; called in a thread, one sample after the other, in the order of the indices.
         progress: label of a progress bar on the terminal.
         spacings: size of a pixel for each index; None: 1 px.
+        check: called before an image is predicted, equally often by all processes, so that they can agree in it to
+            stop; what it raises ends the work.
 
     Returns:
         for each measure its results by sample id, in the order of the indices.
@@ -82,13 +85,11 @@ def score_split(
         SegScseError: of any other kind, likewise.
     """
     every = list(zip(indices, spacings or [PIXEL] * len(indices), strict=True))
-    mine = every[distributed.rank() :: distributed.world_size()]
-    hidden = True if progress is None or not distributed.is_main() else None  # None: shown on a terminal only
     found: Found = {name: {} for name in measures}
     waiting: deque[_Waiting] = deque()
     pool = ThreadPoolExecutor(1, "measures")
     try:
-        for index, spacing in tqdm(mine, desc=progress, unit="image", disable=hidden, leave=False):
+        for index, spacing in _own(every, progress, check):
             seen = _see(source, data, index, spacing)
             while len(waiting) >= WAITING:
                 _collect(found, waiting.popleft())
@@ -101,6 +102,19 @@ def score_split(
 
 
 _Waiting = tuple[str, Future[dict[str, Any]]]
+
+
+def _own(
+    every: Sequence[tuple[int, Spacing]], progress: str | None, check: Callable[[], None] | None
+) -> Iterator[tuple[int, Spacing]]:
+    """Yield this process's part, with a progress bar and a check before each."""
+    world = distributed.world_size()
+    mine, together = every[distributed.rank() :: world], len(every) // world  # some processes may have one more
+    hidden = True if progress is None or not distributed.is_main() else None  # None: shown on a terminal only
+    for place, one in enumerate(tqdm(mine, desc=progress, unit="image", disable=hidden, leave=False)):
+        if check is not None and place < together:
+            check()
+        yield one
 
 
 def _see(source: Source, data: PreparedData, index: int, spacing: Spacing) -> Seen:

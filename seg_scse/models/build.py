@@ -23,6 +23,8 @@ from seg_scse.models.attach import attach_configured, example_for
 from seg_scse.models.classic import ClassicUNet
 from seg_scse.models.foreign import load_file_into
 from seg_scse.models.sites import DECODER_STAGES
+from seg_scse.models.supervision import PREFIX as SUPERVISION
+from seg_scse.models.supervision import attach_supervision
 from seg_scse.models.weights import CURE, adaptation_note, is_local_file, load_local, quick_hub
 
 BUILD_ERRORS = (ValueError, KeyError, RuntimeError, TypeError, NotImplementedError, AttributeError, AssertionError)
@@ -35,24 +37,22 @@ def build_model(
     """Build a network with the gates that the configuration names.
 
     The network is one of segmentation-models-pytorch, or the classic U-Net of the scSE papers. Its weights depend on
-    torch's random state only; those of the host network are the same with and without gates. Parameters of the host
-    that no output depends on (such as the classifier's last convolution in efficientnet) get `requires_grad=False`, so
-    that distributed training needs no search for unused parameters.
+    torch's random state only; those of the host network are the same with and without gates. Parameters that no output
+    depends on (as in efficientnet) get `requires_grad=False`: distributed training need not search for unused ones.
 
     Args:
-        config: architecture, its size or encoder, weights and attention; or a mapping with the keys of the section
-            `model` of a configuration file, such as `{"attention": {"preset": "paper_tmi"}}`.
+        config: the section `model`, or a mapping with its keys, such as `{"attention": {"preset": "paper_tmi"}}`.
         in_channels: channels of the image.
         num_classes: classes with the background, 2 or more.
         task: `multiclass`, a pixel has one class; or `multilabel`, any number of those after the first.
 
     Returns:
-        A network in training mode: (N, in_channels, H, W) float -> logits (N, K, H, W). K = 1 for two classes
-        (foreground against background), `num_classes` for more, `num_classes` - 1 for labels, a sigmoid each.
+        A network in training mode: (N, in_channels, H, W) float -> logits (N, K, H, W). K = `num_classes`, or one less
+        for two classes and for labels, whose channels are sigmoids. With `deep_supervision`, a list in training mode:
+        these logits, then (N, K, h, w) of each coarser stage.
 
     Raises:
-        ConfigError: an unknown key or name, a value out of its range, a combination that does not exist, or weights
-            that do not fit; the text names the cure.
+        ConfigError: unknown keys or names, a value out of range, no such combination, weights that do not fit.
 
     Example:
         >>> model = build_model({"architecture": "classic_unet", "width": 16, "attention": {"preset": "paper_miccai"}})
@@ -67,9 +67,15 @@ def build_model(
     attach_configured(model, config.attention, example)
     if config.weights is not None:
         _report("model.weights", load_file_into(model, config.weights))
+    _freeze_unreached(model, example)
+    if config.deep_supervision:
+        attach_supervision(model, config.deep_supervision, example)
+    return model
+
+
+def _freeze_unreached(model: nn.Module, example: Tensor) -> None:
     for name in unreached_parameters(model, example):
         model.get_parameter(name).requires_grad_(False)
-    return model
 
 
 def output_channels(num_classes: int, task: Task = "multiclass") -> int:
@@ -81,17 +87,21 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     """Describe a network in plain JSON types, for a run folder or a report.
 
     Returns:
-        `parameters` and `trainable_parameters` (numbers of elements) and `gates`, a list in the order of attachment
-        with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate. A module
-        of another kind than this package's gates has its class's name as `type`, and None for `channels` and `hidden`
-        where it has no such number. The convolutions that `sk` replaced follow, with their path as `site` and
+        `parameters` and `trainable_parameters` (numbers of elements) of the network that predicts;
+        `supervision_parameters`, those that deep supervision adds in training; and `gates`, a list in the order of
+        attachment with `site`, `module`, `type`, `channels`, `hidden` (0: no bottleneck) and `parameters` of each gate.
+        A module of another kind than this package's gates has its class's name as `type`, and None for `channels` and
+        `hidden` where it has no such number. The convolutions that `sk` replaced follow, with their path as `site` and
         `module`.
     """
     gates = getattr(model, PREFIX, None)
     found = [(gates.sites[key], gate) for key, gate in gates.items()] if isinstance(gates, GateSet) else []
+    heads = set(getattr(model, SUPERVISION, nn.ModuleDict()).parameters())
+    own = [parameter for parameter in model.parameters() if parameter not in heads]
     return {
-        "parameters": _size(model.parameters()),
-        "trainable_parameters": _size(parameter for parameter in model.parameters() if parameter.requires_grad),
+        "parameters": _size(own),
+        "trainable_parameters": _size(parameter for parameter in own if parameter.requires_grad),
+        "supervision_parameters": _size(heads),
         "gates": [
             *(_described(site.name, site.module, gate) for site, gate in found),
             *(_described(path, path, block) for path, block in replaced_convolutions(model).items()),

@@ -4,12 +4,12 @@ Names and shapes are translated by fixed tables, and all tensors must fit: nothi
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from seg_scse.attention.attach import PREFIX, GateSet
+from seg_scse.attention.attach import PREFIX, GateSet, Site
 from seg_scse.attention.functional import Recipe
 from seg_scse.attention.gates import SCSE
 from seg_scse.errors import ConfigError
@@ -22,6 +22,8 @@ _SMP_RECIPE = Recipe(merge="add")
 _AIMED_KEY = re.compile(r"(?:cSE\.|sSE\.)?(fc1|fc2|conv)\.(weight|bias)")
 _AIMED_LAYERS = {"fc1": "channel.squeeze", "fc2": "channel.excite", "conv": "spatial.project"}
 _AIMED_RECIPE = Recipe(merge="max")
+
+_SUPERVISION = "supervision."
 
 _CURE = "Build the network with the architecture, encoder, widths, image channels and classes of the weights."
 _SMP_CURE = f"{_CURE} Its gates must be those of `attention: {{preset: smp}}`."
@@ -50,15 +52,15 @@ def load_file_into(model: nn.Module, path: str) -> list[str]:
         if any(_SMP_KEY.fullmatch(key) for key in state):
             return load_smp_scse(model, state)
         if any(_is_gate(key) for key in state):
-            load_fitting(model, state, f"{_CURE} The gates must be those of the weights too.")
-        else:
-            load_host(model, state)
+            own, state, notes = _without_supervision(model, state)
+            load_fitting(model, state, f"{_CURE} The gates must be those of the weights too.", own)
+            return notes
+        return load_host(model, state)
     except ConfigError as error:
         raise ConfigError(f"`model.weights` = {path}: {error}") from error
-    return []
 
 
-def load_host(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_host(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """Load the state dict of a network without gates into the same network with or without gates.
 
     Gates stay as they are: with `init="identity"` the network then computes what the plain one did.
@@ -67,10 +69,31 @@ def load_host(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         model: a network; its own keys are those that do not start with `gates.`.
         state: the state dict of the plain network, such as that of `smp.Unet(...)`.
 
+    Returns:
+        What was left out or left as it is, and why: heads of deep supervision that only one of both has.
+
     Raises:
         ConfigError: a name is missing or unknown, or a shape differs. Nothing was changed.
     """
-    load_fitting(model, state, _CURE, [key for key in model.state_dict() if not _is_gate(key)])
+    own, state, notes = _without_supervision(model, state)
+    load_fitting(model, state, _CURE, [key for key in own if not _is_gate(key)])
+    return notes
+
+
+def _without_supervision(
+    model: nn.Module, state: Mapping[str, Tensor]
+) -> tuple[list[str], dict[str, Tensor], list[str]]:
+    """Return the keys of both and what to say, without the heads of deep supervision where only one of them has any.
+
+    They are there for training alone: no prediction depends on them.
+    """
+    own = list(model.state_dict())
+    here, there = ([key for key in keys if key.startswith(_SUPERVISION)] for keys in (own, state))
+    if bool(here) == bool(there):
+        return own, dict(state), []
+    own, state = [key for key in own if key not in here], {key: state[key] for key in state if key not in there}
+    reason = "is not in this network" if there else "is not in the weights, and starts anew"
+    return own, state, [f"left out {', '.join(here or there)}: deep supervision {reason}."]
 
 
 def load_smp_scse(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
@@ -104,9 +127,32 @@ def load_smp_scse(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
             left_out.append(key)
         else:
             translated[key] = value
-    load_fitting(model, translated, _SMP_CURE)
+    own, translated, notes = _without_supervision(model, translated)
+    load_fitting(model, translated, _SMP_CURE, own)
     reason = "its decoder block has no skip, so that segmentation-models-pytorch never used it"
-    return [f"left out {', '.join(left_out)}: {reason}."] if left_out else []
+    return [f"left out {', '.join(left_out)}: {reason}.", *notes] if left_out else notes
+
+
+def smp_scse_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Return our names for the tensors of smp's scse blocks, as far as the gate at their place computes the same.
+
+    Args:
+        model: a network with or without gates.
+        names: of a state dict; those of other tensors are passed over.
+    """
+    gates = getattr(model, PREFIX, None)
+    sites = gates.sites if isinstance(gates, GateSet) else {}
+    places = {
+        _smp_place(site): f"{PREFIX}.{key}"
+        for key, site in sites.items()
+        if gates is not None and isinstance(gates[key], SCSE) and gates[key].recipe == _SMP_RECIPE
+    }
+    matches = {name: match for name in names if (match := _SMP_KEY.fullmatch(name))}
+    return {
+        name: f"{places[match.group(1, 2)]}.{_SMP_LAYERS[match[3]]}.{match[4]}"
+        for name, match in matches.items()
+        if match.group(1, 2) in places
+    }
 
 
 def load_aimed_block(block: SCSE, state: Mapping[str, Tensor]) -> None:
@@ -147,9 +193,14 @@ def _smp_places(model: nn.Module) -> dict[tuple[str, ...], str]:
     places: dict[tuple[str, ...], str] = {}
     for key, site in gates.sites.items():
         _require_recipe(gates[key], _SMP_RECIPE, f"smp's scse block at `{site.name}`")
-        block = site.module.removesuffix(".conv1") if site.where == "input" else site.module
-        places[block, "1" if site.where == "input" else "2"] = f"{PREFIX}.{key}"
+        places[_smp_place(site)] = f"{PREFIX}.{key}"
     return places
+
+
+def _smp_place(site: Site) -> tuple[str, ...]:
+    """Return smp's decoder block of a site and the number of the attention in it."""
+    block = site.module.removesuffix(".conv1") if site.where == "input" else site.module
+    return block, "1" if site.where == "input" else "2"
 
 
 def _last_block(model: nn.Module) -> str:

@@ -40,7 +40,10 @@ def require_safetensors(path: str, key: str) -> None:
         ConfigError: it is no .safetensors file.
     """
     if not path.endswith(".safetensors"):
-        raise ConfigError(f"`{key}` = {path!r}: only .safetensors files are read, because others can run code.")
+        raise ConfigError(
+            f"`{key}` = {path!r}: only .safetensors files are read here, because others can run code. `--from {path}` "
+            "takes the tensors that fit out of a file of torch.save, and runs nothing."
+        )
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

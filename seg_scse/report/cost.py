@@ -22,7 +22,8 @@ def cost_facts(cost: Cost | None) -> list[tuple[str, str]]:
 def _parameters(cost: Cost) -> str | None:
     if cost.parameters is None:
         return None
-    return f"{_scaled(cost.parameters).strip()} ({grouped(cost.parameters)})"
+    scaled, exact = _scaled(cost.parameters).strip(), grouped(cost.parameters)
+    return f"{scaled} ({exact})" if cost.parameters >= _STEPS[-1][1] else exact
 
 
 def _work(cost: Cost) -> str | None:

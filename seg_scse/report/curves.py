@@ -1,18 +1,26 @@
-"""Learning curves from `epochs.csv`.
+"""Learning curves from `epochs.csv`, and what is drawn at the end of an epoch.
 
 Figures are drawn with `Figure` alone, without pyplot: no display and no global state, so that a training
 process can call this after each epoch.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from seg_scse.files import write_bytes
+from seg_scse.report.panel import draw_panel
 from seg_scse.report.reading import EPOCHS, read_columns
+
+if TYPE_CHECKING:
+    from seg_scse.training.panel import EpochEnd
 
 LOSSES = {"train_loss": "training", "val_loss": "validation"}
 SCORES = {
@@ -23,6 +31,24 @@ SCORES = {
 }
 _STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))  # readable without colour
 _DPI = 120
+
+
+def plot_epoch(end: "EpochEnd") -> Mapping[str, NDArray[np.uint8]]:
+    """Draw `curves.png` again, and the panel of an epoch that was validated.
+
+    Args:
+        end: the epoch, whose row is in `epochs.csv`.
+
+    Returns:
+        `panel`, uint8 (H, W, 3), for loggers, where there is one: they draw curves themselves.
+
+    Raises:
+        DataError: `epochs.csv` is damaged.
+        WriteError: the folder cannot be written.
+    """
+    plot_curves(end.folder)
+    picture = draw_panel(end)
+    return {} if picture is None else {"panel": picture}
 
 
 def plot_curves(run_dir: Path) -> Path | None:

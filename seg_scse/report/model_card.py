@@ -3,7 +3,6 @@
 What is not known is said to be unknown. Paths and the name of the machine are left out: a card is for everybody.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from seg_scse.config.schema import Config
 from seg_scse.data.sets.cards import Card, load_card
 from seg_scse.errors import ConfigError, SegScseError
 from seg_scse.report.headings import AVERAGING, MEASURES
-from seg_scse.report.model_facts import limitations, recipe, what_it_sees
+from seg_scse.report.model_facts import limitations, what_it_sees
 from seg_scse.report.model_scores import measured, scores
 from seg_scse.report.precision import unit_of
 from seg_scse.report.reading import FOREGROUND, Results, read_results, visible
+from seg_scse.report.training_facts import RunFiles, training_facts
 from seg_scse.report.wording import count, joined
 
 LIBRARY = "seg-scse"
@@ -79,7 +79,7 @@ def model_card(
     """
     found = read_results(evaluated / "results.json") if (evaluated / "results.json").is_file() else None
     results = found if found is not None and _is_of(found, facts) else None
-    card, trained = _data_card(config), _run_facts(run)
+    card, files, at = _data_card(config), RunFiles.of(run), facts["checkpoint"]
     template = _templates().get_template("model_card.md")
     body = template.render(
         about=about,
@@ -87,8 +87,8 @@ def model_card(
         config=config,
         facts=facts,
         samples=samples,
-        trained=trained,
-        recipe=recipe(config, facts, trained),
+        trained=files.told,
+        training=training_facts(config, (at["epoch"], at["step"]), files),
         split=evaluated.name,
         other=found is not None and results is None,
         results=results,
@@ -154,15 +154,6 @@ def _data_card(config: Config) -> Card | None:
         return load_card(config.data.card)
     except SegScseError:  # a card of somebody's own that is no longer where it was
         return None
-
-
-def _run_facts(run: Path | None) -> dict[str, Any] | None:
-    """What `run.json` says; None where there is none."""
-    try:
-        found = json.loads((run / "run.json").read_text(encoding="utf-8")) if run else None
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _sentence(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Facts of a model card: what the network sees, how it was trained, and what its evaluation says against it."""
+"""Facts of a model card: what the network sees, and what its evaluation says against it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ from typing import Any
 from seg_scse.config.schema import Config
 from seg_scse.report.measured import cautions
 from seg_scse.report.reading import Results, read_columns
+from seg_scse.report.training_facts import Fact
 from seg_scse.report.wording import count
 
-Fact = tuple[str, str]
 _POOR = 0.5
 """Foreground Dice of an image below which more is wrong than right."""
 
@@ -42,39 +42,6 @@ def _scale(config: Config) -> str:
 def _ranges(bands: tuple[str, ...], scale: Mapping[str, Any]) -> str:
     ranges = zip(bands, scale["low"], scale["high"], strict=True)
     return "; ".join(f"{name} {low:.6g} to {high:.6g}" for name, low, high in ranges) + " become 0 to 1"
-
-
-def recipe(config: Config, facts: Mapping[str, Any], trained: Mapping[str, Any] | None) -> list[Fact]:
-    """How the network was trained, as (term, words)."""
-    model, optimizer, trainer, loss = config.model, config.optimizer, config.trainer, config.loss
-    start = model.encoder_weights or "random weights"
-    if model.weights or "/" in start or "\\" in start:
-        start = "a network trained before" if model.weights else "weights of the encoder from a file"
-    told = trained or {}
-    return [
-        ("Start", start),
-        ("Weights", f"after epoch {facts['checkpoint']['epoch']}, step {facts['checkpoint']['step']}"),
-        ("Chosen by", f"{trainer.monitor} on the validation split"),
-        ("Loss", " + ".join(f"{weight:g} {name}" for name, weight in loss.terms.items())),
-        (
-            "Optimizer",
-            f"{optimizer.name}, learning rate {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}, "
-            f"{optimizer.schedule} schedule, {optimizer.warmup_steps} steps of warm-up",
-        ),
-        (
-            "Batches",
-            f"{trainer.batch_size} crops of {trainer.crop} x {trainer.crop} px (placed: {trainer.crops}), "
-            f"{_processes(told)}",
-        ),
-        ("Augmentation", config.augmentation.preset),
-        ("Seed", str(config.seed)),
-        ("Computed on", f"{told.get('device', 'unknown')}, {told.get('precision', 'unknown')}"),
-    ]
-
-
-def _processes(told: Mapping[str, Any]) -> str:
-    number = told.get("processes")
-    return count(number, "process", "es") if isinstance(number, int) else "unknown processes"
 
 
 def limitations(results: Results, facts: Mapping[str, Any], folder: Path) -> list[str]:

@@ -24,6 +24,7 @@ from seg_scse.report.probabilities import read_probabilities
 from seg_scse.report.reading import FOREGROUND, Results, read_results, visible
 from seg_scse.report.reliability import calibrations
 from seg_scse.report.rendering import class_css, data_uri, environment
+from seg_scse.report.training_facts import facts_of_results
 
 _KINDS = {"worst": "Worst", "median": "Median", "best": "Best"}
 
@@ -81,15 +82,17 @@ def _scores(results: Results, per_image: PerImage) -> dict[str, Any]:
 
 
 def _pictures(evaluation_dir: Path, results: Results) -> dict[str, Any]:
-    """What the page draws beyond the scores."""
+    """What the page shows beyond the scores: pictures, curves, training and gates."""
     drawings = list(_draw_cases(evaluation_dir / "cases", results))
     probabilities = read_probabilities(evaluation_dir)
-    curves = curves_png(evaluation_dir.resolve().parents[1])
+    run = evaluation_dir.resolve().parents[1]
+    curves = curves_png(run)
     return {
         "compressed": any(drawing.image.startswith("data:image/jpeg") for drawing in drawings),
         "drawings": [(_KINDS[kind], list(group)) for kind, group in groupby(drawings, lambda d: d.case.kind)],
         "calibrations": calibrations(results, probabilities) if probabilities else [],
         "curves": None if curves is None else data_uri(curves),
+        "training": facts_of_results(results, run),
         "attention": None if results.folds else attention_section(evaluation_dir, results),
         "folds": fold_table(evaluation_dir) if results.folds else None,
     }

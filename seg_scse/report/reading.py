@@ -185,9 +185,11 @@ EPOCHS = "epochs.csv"
 EXPLANATION = "explain.json"
 STUDY = "interventions.json"
 
+_TRAIN = "`python train.py` writes this file: restore it."
 _COMPARE_AGAIN = "`seg-scse compare` writes this file: run it again."
 _CURES = {
     EPOCHS: "`python train.py` writes this file: restore it, or move it away to go without learning curves.",
+    **dict.fromkeys(("run.json", "steps.csv", "timing.csv"), _TRAIN),
     EXPLANATION: "`seg-scse explain RUN` writes this file: run it again, or move it away to go without this section.",
     STUDY: "`seg-scse explain RUN --intervene` writes this file: run it again.",
     "compare.json": _COMPARE_AGAIN,

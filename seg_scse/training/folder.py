@@ -1,14 +1,20 @@
-"""The folder of a run: which one it is, and whether the configuration is still the one it was started with."""
+"""The folder of a run: which one it is, what lies in it, and what was noted when it was resumed."""
 
 import itertools
-from collections.abc import Mapping
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg_scse.config.loading import MAY_MOVE
+from seg_scse import checkpoint, distributed, provenance
+from seg_scse.config.printing import to_yaml
 from seg_scse.config.schema import Config
 from seg_scse.errors import ConfigError
-from seg_scse.files import require_writable
+from seg_scse.files import require_writable, write_text
+
+CONFIG, FACTS, SPLITS = "config.yaml", "run.json", "splits.csv"
 
 
 def claim(name: str, out: Path | None) -> tuple[Path, bool]:
@@ -37,29 +43,93 @@ def claim(name: str, out: Path | None) -> tuple[Path, bool]:
     raise AssertionError("unreachable")
 
 
-def refuse_changes(file: Path, then: Config, now: Config, since: str) -> None:
-    """Refuse to continue with another configuration than before; where things are may change.
+def claim_together(name: str, out: Path | None) -> tuple[Path, bool]:
+    """Return on every process what `claim` returned on the main one."""
+    claimed = claim(name, out) if distributed.is_main() else None
+    return distributed.from_main(claimed) or (Path(), False)
+
+
+@contextmanager
+def leaving_nothing(folder: Path, created: bool, unless: Path | None = None) -> Iterator[None]:
+    """Remove a folder that was made just now if what follows fails.
 
     Args:
-        file: the configuration file, for the message.
-        then: the configuration so far.
-        now: the configuration as it is in the file.
-        since: since when it must be the same, such as `the checkpoint was written`.
+        folder: the folder.
+        created: it was made just now; else it stays.
+        unless: a file that keeps the folder where it exists.
+    """
+    try:
+        yield
+    except BaseException:
+        if created and distributed.is_main() and not (unless is not None and unless.exists()):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def require_out(out: Path | None) -> None:
+    """Refuse a run that torchrun would start again, and that could not find what it had done.
 
     Raises:
-        ConfigError: naming each changed key with both values.
+        ConfigError: `torchrun --max-restarts` without `--out`.
     """
-    before, after = _flat(then.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
-    keys = [key for key in after if before.get(key) != after[key] and key not in MAY_MOVE]
-    changed = [f"{key}: {before.get(key)!r} -> {after[key]!r}" for key in keys]
-    if changed:
+    if out is None and distributed.max_restarts() > 0:
         raise ConfigError(
-            f"{file} was changed since {since} ({'; '.join(changed)}). Undo the change, or start a new run from it."
+            f"torchrun --max-restarts {distributed.max_restarts()} without --out: a restart would begin anew, in "
+            f"another folder. Name the folder: --out DIR; a restart then goes on from its last checkpoint."
         )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def has_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run with a checkpoint."""
+    return (folder / CONFIG).is_file() and (folder / checkpoint.LAST).is_file()
+
+
+def is_restarted(folder: Path) -> bool:
+    """Tell whether this is the same command again, by torchrun or SLURM, for a run that has a checkpoint."""
+    same_job = distributed.job() is not None and facts_of(folder).get("job") == distributed.job()
+    return has_run(folder) and (distributed.restarts() > 0 or same_job)
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return what `run.json` holds; nothing where it is missing or no JSON."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `run.json`."""
+    write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
+
+
+def write_config(folder: Path, config: Config, reasons: Mapping[str, str]) -> None:
+    """Write `config.yaml`: the configuration with every key, and a comment above those that have a reason."""
+    header = (
+        f"{config.name}: the configuration of this run, fully resolved.\nAgain: train.py --config {folder}/{CONFIG}"
+    )
+    write_text(folder / CONFIG, to_yaml(config, reasons, header))
+
+
+def note_resume(folder: Path, step: int, steps: int, changes: Sequence[str], samples: int) -> None:
+    """Add a line to the list `resumed` of `run.json`, and write there where the run ends.
+
+    Args:
+        folder: the run folder.
+        step: optimizer steps done before.
+        steps: optimizer steps of the whole run.
+        changes: what is not as it was, as texts.
+        samples: samples per process and forward pass from now on.
+    """
+    facts = facts_of(folder)
+    entry = {
+        "when": provenance.now(),
+        "step": step,
+        "changes": list(changes),
+        "processes": distributed.world_size(),
+        "samples": samples,
+        "restarts": distributed.restarts(),
+        "versions": provenance.versions(),
+    }
+    write_facts(folder, {**facts, "steps": steps, "resumed": [*facts.get("resumed", []), entry]})

@@ -5,15 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_scse import checkpoint
 from seg_scse.config.schema import Config
 from seg_scse.errors import DivergedError
+from seg_scse.training.meter import Timing
 from seg_scse.training.records import Records, Value
 
 SYNC_EVERY = 20
-"""Steps between reads of the loss from a GPU; each read makes the host wait for it."""
+"""Steps between reads of the loss from a GPU, each of which makes the host wait for it; and between writes of
+`steps.csv`."""
 
 
 CURE = "Lower optimizer.lr, set trainer.clip_grad_norm, or use trainer.precision=fp32."
@@ -25,17 +30,17 @@ class StepResult:
 
     Attributes:
         step: number of the step, from 0.
+        epoch: number of its epoch, from 0.
         lr: its learning rate.
         indices: samples it saw, by index.
-        values: float32 tensor on the device: gradient norm, total loss, then each loss term.
-        seconds: time the host spent on it.
+        values: float32 (2 + terms,) on the device: gradient norm, total loss, then each loss term.
     """
 
     step: int
+    epoch: int
     lr: float
     indices: list[int]
     values: Tensor
-    seconds: float
 
 
 class Journal:
@@ -63,44 +68,85 @@ class Journal:
         self.precision, self.names, self.records = precision, names, records
         self.last_loss = math.nan
         self._pending: list[StepResult] = []
+        self._unwritten = 0
 
     def step(self, result: StepResult) -> None:
-        """Take the result of a step; it is read from a GPU only every `SYNC_EVERY` steps."""
+        """Take the result of a step; from a GPU it is read every `SYNC_EVERY` steps only.
+
+        Raises:
+            DivergedError: a loss or gradient is not finite.
+            WriteError: `steps.csv` cannot be written.
+        """
         self._pending.append(result)
-        if not result.values.is_cuda or len(self._pending) >= SYNC_EVERY:
-            self.flush()
+        self._unwritten += 1
+        due = self._unwritten >= SYNC_EVERY
+        if due or not result.values.is_cuda:
+            self._read()
+        if due:
+            self._write(durable=False)
 
     def flush(self) -> None:
-        """Read all pending results.
+        """Read all pending results and put them on the disk, as must be done before a checkpoint is saved.
 
         Raises:
             DivergedError: a loss or gradient is not finite. No checkpoint is written after it.
+            WriteError: `steps.csv` cannot be written.
         """
-        for result in self._pending:
-            norm, total, *terms = result.values.tolist()
+        self._read()
+        self._write(durable=True)
+
+    def _write(self, durable: bool) -> None:
+        self._unwritten = 0
+        if self.records is not None:
+            self.records.flush(durable)
+
+    def _read(self) -> None:
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        read = torch.stack([result.values for result in pending]).tolist()  # one copy, one wait
+        for result, (norm, total, *terms) in zip(pending, read, strict=True):
             parts = dict(zip(self.config.loss.terms, terms, strict=True))
             # In fp16 an infinite gradient is normal: the scaler skips the step and lowers its scale.
             if not math.isfinite(total) or not (math.isfinite(norm) or self.precision == "fp16"):
                 raise DivergedError(self._diverged(result, total, norm, parts))
             self.last_loss = total
             if self.records is not None:
-                epoch = result.step // self.steps_per_epoch
-                row: dict[str, Value] = {"step": result.step, "epoch": epoch, "lr": result.lr, "loss": total}
+                row: dict[str, Value] = {"step": result.step, "epoch": result.epoch, "lr": result.lr, "loss": total}
                 row |= {f"loss_{name}": value for name, value in parts.items()}
-                self.records.add_step(row | {"grad_norm": norm, "seconds": result.seconds})
-        self._pending.clear()
+                self.records.add_step(row | {"grad_norm": norm})
 
-    def epoch(self, row: Mapping[str, Value], improved: bool | None) -> None:
-        """Log an epoch and print its line; `improved` is None where it was not validated."""
+    def epoch(self, row: Mapping[str, Value], improved: bool | None, timing: Timing) -> None:
+        """Log an epoch and print its line.
+
+        Args:
+            row: `epoch` (from 0), `step` (steps done), `lr`, and where it was validated `val_loss` and the scores.
+            improved: whether it is the best so far; None where it was not validated.
+            timing: what it took.
+        """
         if self.records is None:
             return
-        train_loss = self.records.add_epoch(row)
-        words = [f"epoch {int(row['epoch'] or 0) + 1:>3}  step {row['step']:>6}  train_loss {train_loss:.4f}"]
+        total = str(self._epochs())
+        number = f"{int(row['epoch'] or 0) + 1:>{len(total)}}/{total}"
+        train_loss = self.records.add_epoch(row, timing)
+        words = [f"epoch {number}  step {row['step']:>6}  train_loss {train_loss:.4f}"]
         if improved is not None:
             monitor = self.config.trainer.monitor
             words.append(f"val_loss {row['val_loss']:.4f}  {monitor} {score_text(row[monitor])}")
             words.append("(best)" if improved else "      ")
-        print("  ".join([*words, f"{row['seconds']:.0f} s"]), flush=True)
+        print("  ".join([*words, timing.text()]), flush=True)
+
+    def _epochs(self) -> int:
+        """Return the epochs of the whole run; the last one may be shorter."""
+        settings = self.config.trainer
+        if settings.max_steps is None:
+            return settings.max_epochs
+        return min(settings.max_epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
+
+    def images(self, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+        """Give pictures, uint8 (H, W, 3) by name, to the loggers."""
+        if self.records is not None:
+            self.records.add_images(pictures, step)
 
     def _diverged(self, result: StepResult, total: float, norm: float, parts: Mapping[str, float]) -> str:
         files = ", ".join(self.names(index) for index in result.indices)

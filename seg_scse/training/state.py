@@ -1,7 +1,8 @@
 """What a run remembers besides the weights: where it is and what was best."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass
@@ -11,6 +12,8 @@ class Progress:
     Attributes:
         step: optimizer steps done.
         epoch: epochs done, validated and logged.
+        in_epoch: optimizer steps done in the current epoch.
+        closed: the current epoch's steps are all done and averaged; its validation is what is left.
         best_score: highest monitored score so far, None before the first validation with a score.
         best_epoch: the epoch it was reached in, None before the first validation.
         bad_validations: validations since then.
@@ -19,10 +22,33 @@ class Progress:
 
     step: int = 0
     epoch: int = 0
+    in_epoch: int = 0
+    closed: bool = False
     best_score: float | None = None
     best_epoch: int | None = None
     bad_validations: int = 0
     finished: bool = False
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any], steps_per_epoch: int) -> Self:
+        """Return the progress in a checkpoint; one of format 1 counts the steps of the run only.
+
+        Args:
+            values: what `as_dict` returned.
+            steps_per_epoch: optimizer steps of an epoch.
+        """
+        in_epoch = max(0, values["step"] - values["epoch"] * steps_per_epoch)
+        return cls(**{"in_epoch": in_epoch, **values})
+
+    def advance(self) -> None:
+        """Count an optimizer step."""
+        self.step += 1
+        self.in_epoch += 1
+
+    def end_epoch(self) -> None:
+        """Count an epoch."""
+        self.epoch += 1
+        self.in_epoch, self.closed = 0, False
 
     def validated(self, score: float | None) -> bool:
         """Take a validation of the current epoch into account and tell whether it is the best so far.

@@ -118,7 +118,7 @@ def test_files_without_windows_are_decoded_once_for_many_windows(root, monkeypat
 
 def test_a_store_with_files_outside_pickles(root):
     store = limited(root, 1)
-    copy = pickle.loads(pickle.dumps(store))
+    copy = pickle.loads(pickle.dumps(store))  # noqa: TID251 - pickled here
     assert all(np.array_equal(np.asarray(copy.image(i)), np.asarray(store.image(i))) for i in range(COUNT))
 
 

@@ -142,7 +142,7 @@ def test_an_unexpected_error_carries_a_note_with_the_sample():
 
 
 def test_the_errors_of_a_sample_can_be_pickled():
-    error = pickle.loads(pickle.dumps(_set(DrawnStore(bad=(6,))).__getitems__([(2, 0, 6)])))
+    error = pickle.loads(pickle.dumps(_set(DrawnStore(bad=(6,))).__getitems__([(2, 0, 6)])))  # noqa: TID251 - pickled here
     assert type(error) is DataError
     assert str(error) == "images/6.png: cut after 100 bytes (sample 6, epoch 3)"
 

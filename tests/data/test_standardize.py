@@ -25,3 +25,10 @@ def test_channels_last_floats_are_not_changed_either():
 def test_a_constant_channel_stays_finite():
     images = torch.full((1, 1, 3, 3), 7, dtype=torch.uint8)
     assert Standardizer([7 / 255], [0.0])(images).abs().max() < 1e-3 / MIN_STD
+
+
+def test_the_layout_does_not_change_the_values():
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8).to(memory_format=torch.channels_last)
+    rows = Standardizer([0.5] * 3, [0.1] * 3, channels_last=False)(images)
+    assert rows.is_contiguous()
+    assert torch.equal(rows, Standardizer([0.5] * 3, [0.1] * 3)(images))

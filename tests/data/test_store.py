@@ -199,7 +199,7 @@ def test_equal_images_in_two_splits_are_a_leak(root):
 
 def test_store_pickles_and_reads_in_another_process(root):
     store = prepare(root)
-    copy = pickle.loads(pickle.dumps(store))
+    copy = pickle.loads(pickle.dumps(store))  # noqa: TID251 - pickled here
     assert np.array_equal(copy.image(1), store.image(1))
     assert copy.digest == store.digest
 

@@ -11,8 +11,8 @@ from seg_scse.config.schema import IGNORE_INDEX, AugmentationConfig
 from seg_scse.data import transforms
 from seg_scse.data.transforms import build_transform
 
-PRESETS = ("none", "flips", "light", "medium")
-GEOMETRIC = ("flips", "light", "medium")
+PRESETS = ("none", "flips", "light", "medium", "heavy")
+GEOMETRIC = ("flips", "light", "medium", "heavy")
 
 
 def _build(preset, crop=64, colour=True):
@@ -100,7 +100,7 @@ def test_seeds_differ(preset):
 def test_a_pickled_transform_draws_the_same(preset):
     image, mask = _sample(150, 150)
     transform = _build(preset)
-    copy = pickle.loads(pickle.dumps(transform))
+    copy = pickle.loads(pickle.dumps(transform))  # noqa: TID251 - pickled here
     assert all((a == b).all() for a, b in zip(transform(image, mask, 5), copy(image, mask, 5), strict=True))
 
 

@@ -8,6 +8,7 @@ import pytest
 from seg_scse import distributed
 from seg_scse.data.prepare import PreparedData
 from seg_scse.errors import DataError, WriteError
+from seg_scse.inference import scoring
 from seg_scse.inference.scoring import WAITING, Seen, Spacing, score_split
 from seg_scse.inference.sources import FolderSource, NetworkSource, Prediction
 
@@ -158,3 +159,30 @@ def test_a_network_may_leave_out_its_confidence(data: PreparedData) -> None:
     found = score_split(source, data, [1], {"kept": lambda one: (one.labels.any(), one.probabilities)})
     assert found["kept"] == {"s01": (True, None)}
     assert source.predict(1).probabilities is not None
+
+
+def test_a_check_comes_before_each_image_and_what_it_raises_ends_the_work(data: PreparedData) -> None:
+    source, before = Truths(data), threading.active_count()
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(len(source.asked))
+        if len(asked) == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        score_split(source, data, range(7), {"seen": lambda one: None}, check=check)
+    assert asked == [0, 1, 2, 3]
+    assert source.asked == [0, 1, 2]
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_processes_check_equally_often(data: PreparedData, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    source, checks = Truths(data), []
+    monkeypatch.setattr(scoring.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(scoring.distributed, "rank", lambda: rank)
+    monkeypatch.setattr(scoring, "_merged", lambda shards, ids: shards[0])
+    score_split(source, data, range(5), {"seen": lambda one: None}, check=lambda: checks.append(1))
+    assert len(source.asked) == (3, 2)[rank]
+    assert len(checks) == 2

@@ -6,7 +6,7 @@ from torch.overrides import TorchFunctionMode
 
 from seg_scse.config.schema import LossConfig
 from seg_scse.errors import ConfigError
-from seg_scse.losses import build_loss
+from seg_scse.losses import SegmentationLoss, build_loss
 
 TERMS = ("ce", "dice", "jaccard", "focal", "tversky", "lovasz")
 CLASSES = (2, 4)
@@ -15,6 +15,12 @@ EVERY_TERM = list(itertools.product(TERMS, CLASSES))
 
 def loss_of(name, num_classes, **config):
     return build_loss(LossConfig(terms={name: 1.0}, **config), num_classes)
+
+
+def weighted_and_smoothed(name, num_classes):
+    """A term with settings that change some of them; `build_loss` refuses those that this one does not know."""
+    weights = tuple(range(1, num_classes + 1))
+    return SegmentationLoss(LossConfig(terms={name: 1.0}, class_weights=weights, label_smoothing=0.1), num_classes)
 
 
 def draw_logits(num_classes, shape=(2, 7, 9), scale=2.0, dtype=torch.float32, seed=0):
@@ -124,7 +130,7 @@ def test_autocast_changes_nothing(name, num_classes):
 
 @pytest.mark.parametrize(("name", "num_classes"), EVERY_TERM)
 def test_ignored_pixels_have_no_gradient_and_change_nothing(name, num_classes):
-    loss = loss_of(name, num_classes, class_weights=tuple(range(1, num_classes + 1)), label_smoothing=0.1)
+    loss = weighted_and_smoothed(name, num_classes)
     logits, target = draw_logits(num_classes), draw_target(num_classes)
     ignored = (target == 255).unsqueeze(1).expand_as(logits)
     total, gradient = value_and_gradient(loss, logits, target)
@@ -139,7 +145,7 @@ def test_ignored_pixels_have_no_gradient_and_change_nothing(name, num_classes):
 @pytest.mark.parametrize(("name", "num_classes"), EVERY_TERM)
 def test_gradients_equal_finite_differences(name, num_classes):
     logits = draw_logits(num_classes, (2, 3, 4), dtype=torch.float64)
-    loss = loss_of(name, num_classes, class_weights=tuple(range(1, num_classes + 1)), label_smoothing=0.1)
+    loss = weighted_and_smoothed(name, num_classes)
     for kind in ("random", "empty", "full"):
         target = draw_target(num_classes, (2, 3, 4), kind)
         assert torch.autograd.gradcheck(lambda x, target=target: loss(x, target)[0], (logits,))
@@ -216,3 +222,26 @@ def test_shapes_that_do_not_fit_are_refused(num_classes, logits_shape, target_sh
 def test_a_loss_that_cannot_teach_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
         build_loss(LossConfig(**config), 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "term", "message"),
+    [
+        (
+            {"hardest": 0.1},
+            "dice",
+            r"loss\.hardest=0\.1 changes nothing: it is for ce and focal, .* are dice\.",
+        ),
+        ({"class_balance": "inverse"}, "lovasz", r"loss\.class_balance=inverse changes nothing"),
+        ({"class_weights": (1.0, 2.0)}, "tversky", r"loss\.class_weights=\(1\.0, 2\.0\) changes nothing"),
+        (
+            {"label_smoothing": 0.1},
+            "focal",
+            r"loss\.label_smoothing=0\.1 changes nothing: it is for ce, .* focal\.",
+        ),
+    ],
+)
+def test_a_setting_for_a_term_that_is_not_there_is_refused(settings, term, message):
+    with pytest.raises(ConfigError, match=message):
+        loss_of(term, 2, **settings)
+    build_loss(LossConfig(terms={term: 1.0, "ce": 1.0}, **settings), 2)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from seg_scse.config.schema import LossConfig
 from seg_scse.errors import ConfigError
-from seg_scse.losses import build_loss
+from seg_scse.losses import SegmentationLoss, build_loss
 
 TERMS = ("ce", "dice", "jaccard", "focal", "tversky", "lovasz")
 LABELS = 3
@@ -111,7 +111,7 @@ def test_one_label_is_the_loss_of_two_classes(name):
     config = LossConfig(terms={name: 1.0}, class_weights=(0.5, 3.0), label_smoothing=0.05)
     results = []
     for task in ("multiclass", "multilabel"):
-        total = build_loss(config, 2, task)(logits, target)[0]
+        total = SegmentationLoss(config, 2, task)(logits, target)[0]
         results.append((total.detach(), torch.autograd.grad(total, logits)[0]))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])

@@ -216,5 +216,50 @@ def test_weights_that_cannot_be_used_are_refused_with_key_and_file(tmp_path, mak
 
 def test_a_file_that_can_hold_code_is_refused():
     assert refusal(lambda: ours(weights="w.pth")) == (
-        "`model.weights` = 'w.pth': only .safetensors files are read, because others can run code."
+        "`model.weights` = 'w.pth': only .safetensors files are read here, because others can run code. "
+        "`--from w.pth` takes the tensors that fit out of a file of torch.save, and runs nothing."
     )
+
+
+# deep supervision
+
+
+def supervised(stages=2, **attention):
+    torch.manual_seed(7)
+    model = {"architecture": "classic_unet", "width": 4, "depth": 3, "deep_supervision": stages}
+    return build_model(ModelConfig(**model, attention=attention), 3, 3)
+
+
+@pytest.mark.parametrize("attention", [{}, {"type": "scse"}])
+def test_weights_with_deep_supervision_load_into_the_network_without_it_and_back(tmp_path, attention):
+    path = tmp_path / "w.safetensors"
+    for source, target in (
+        (trained_heads(attention), supervised(0, **attention)),
+        (supervised(0, **attention), supervised(2, **attention)),
+    ):
+        save_file(source.state_dict(), path)
+        before = copied(target)
+        (note,) = load_file_into(target, str(path))
+        for key, value in target.state_dict().items():
+            assert torch.equal(value, before[key] if key.startswith("supervision.") else source.state_dict()[key])
+        assert note.startswith("left out supervision.decoder_")
+        assert note.endswith(
+            "deep supervision is not in this network."
+            if target.state_dict().keys() < source.state_dict().keys()
+            else "deep supervision is not in the weights, and starts anew."
+        )
+
+
+def trained_heads(attention):
+    model = supervised(2, **attention)
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.1
+    return model
+
+
+def test_weights_with_deep_supervision_load_whole_into_a_network_with_it(tmp_path):
+    path, source, target = tmp_path / "w.safetensors", trained_heads({}), supervised(2)
+    save_file(source.state_dict(), path)
+    assert load_file_into(target, str(path)) == []
+    assert changed(target, source.state_dict()) == []

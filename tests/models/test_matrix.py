@@ -200,7 +200,7 @@ def test_a_block_that_can_start_as_the_identity_leaves_the_output_bit_equal(bloc
 def test_a_deep_copy_and_a_loaded_state_compute_the_same_with_gates_of_their_own(block):
     model = gated(block).eval()
     twin, other = copy.deepcopy(model), gated(block).eval()
-    other.load_state_dict(pickle.loads(pickle.dumps(model.state_dict())), strict=True)
+    other.load_state_dict(pickle.loads(pickle.dumps(model.state_dict())), strict=True)  # noqa: TID251 - pickled here
     before = model(X)
     for same in (twin, other):
         assert torch.equal(same(X), before)

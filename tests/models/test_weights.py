@@ -22,7 +22,8 @@ def test_a_path_is_told_from_a_name():
     with pytest.raises(ConfigError) as error:
         weights.is_local_file("weights.pth")
     assert str(error.value) == (
-        "`model.encoder_weights` = 'weights.pth': only .safetensors files are read, because others can run code."
+        "`model.encoder_weights` = 'weights.pth': only .safetensors files are read here, because others can run code. "
+        "`--from weights.pth` takes the tensors that fit out of a file of torch.save, and runs nothing."
     )
 
 

@@ -23,4 +23,4 @@ def test_cost_is_said_with_units():
 
 def test_what_was_not_measured_is_left_out():
     assert cost_facts(None) == cost_facts(Cost()) == []
-    assert cost_facts(Cost(parameters=12)) == [("Parameters", "12 (12)")]
+    assert cost_facts(Cost(parameters=12)) == [("Parameters", "12")]

@@ -14,10 +14,12 @@ from seg_scse.config.schema import Config
 from seg_scse.data.store import Store
 from seg_scse.errors import DataError
 from seg_scse.training import run
+from seg_scse.training.panel import EpochEnd
 
 
-def nothing(_: Path) -> None:
+def nothing(_: EpochEnd) -> dict[str, np.ndarray]:
     """Called after each epoch."""
+    return {}
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_a_file_lost_in_training_is_named_with_epoch_step_checkpoint_and_command
     out = tmp_path / "a"
     monkeypatch.setattr(Store, "image", lost)
     with pytest.raises(DataError) as caught:
-        run.start(config, out, epochs.append)
+        run.start(config, out, lambda end: epochs.append(end) or {})
     monkeypatch.undo()
     first, second = str(caught.value).splitlines()
     assert first.startswith("images/s03.png: is gone (sample ")
@@ -79,15 +81,29 @@ def test_a_file_lost_in_training_is_named_with_epoch_step_checkpoint_and_command
     assert run.resume(out, nothing).progress.epoch == 3
 
 
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (0, r"is gone \(sample \d+, epoch 1\)$"),
+        (
+            4,
+            r"epoch 1\)\nTraining ended at step 1\. No checkpoint was written yet\. Repair the data, then start again",
+        ),
+    ],
+    ids=["before the first step", "after it"],
+)
 def test_a_file_lost_before_the_first_checkpoint_says_that_there_is_none(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int, message: str
 ) -> None:
+    image, count = Store.image, []
+
     def lost(self: Store, index: int) -> object:
-        raise DataError("images/s03.png: is gone")
+        count.append(index)
+        if len(count) > read:  # two are read before the first step already
+            raise DataError("images/s03.png: is gone")
+        return image(self, index)
 
     monkeypatch.setattr(Store, "image", lost)
-    with pytest.raises(
-        DataError,
-        match=r"epoch 1\)\nTraining ended at step 0\. No checkpoint was written yet\. Repair the data, then start",
-    ):
+    with pytest.raises(DataError, match=message):
         run.start(config, tmp_path / "a", nothing)
+    assert (tmp_path / "a").exists() == (read > 0)

@@ -14,5 +14,5 @@ def test_the_part_of_the_network_that_is_asked_for_is_compiled(
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self).__name__))
     for part in ("none", "gates", "network"):
         config = load_config(None, [*tiny, f"trainer.compile={part}", "trainer.max_steps=1"])
-        run.start(config, tmp_path / part, lambda _: None)
+        run.start(config, tmp_path / part, lambda _: {})
     assert compiled == ["SCSE"] * 5 + ["Unet"]

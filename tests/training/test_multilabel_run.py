@@ -139,8 +139,8 @@ def test_a_stopped_run_ends_as_the_whole_one(
 ) -> None:
     stop_after(monkeypatch, 9)
     with pytest.raises(Stopped):
-        run.start(load_config(None, [*settings, "name=labels"]), tmp_path / "run", lambda _: None)
-    assert run.resume(tmp_path / "run", lambda _: None).progress.finished
+        run.start(load_config(None, [*settings, "name=labels"]), tmp_path / "run", lambda _: {})
+    assert run.resume(tmp_path / "run", lambda _: {}).progress.finished
     ours, theirs = (checkpoint.load(place / checkpoint.LAST)[0]["model"] for place in (tmp_path / "run", finished))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
@@ -162,4 +162,4 @@ def test_masks_without_any_labelled_pixel_are_refused(settings: list[str], tmp_p
         "data.scale.high=1",
     ]
     with pytest.raises(DataError, match=r"every pixel of the train split \(3 masks\) is ignored"):
-        run.start(load_config(None, changed), tmp_path / "run", lambda _: None)
+        run.start(load_config(None, changed), tmp_path / "run", lambda _: {})

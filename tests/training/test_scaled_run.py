@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.save(root / f"data/images/{i}.npy", image.astype(np.int16))
         Image.fromarray(mask).save(root / f"data/masks/{i}.png")
     folder = root / "run"
-    run.start(load_config(None, settings(root)), folder, lambda _: None)
+    run.start(load_config(None, settings(root)), folder, lambda _: {})
     return folder
 
 
@@ -90,11 +90,11 @@ def test_a_run_resumes_with_its_scale_whatever_is_cached_and_which_keys_came_lat
     folder = tmp_path / "run"
     stop_after(monkeypatch, 2)
     with pytest.raises(Stopped):
-        run.start(load_config(finished / "config.yaml"), folder, lambda _: None)
+        run.start(load_config(finished / "config.yaml"), folder, lambda _: {})
     state = checkpoint.load(folder / checkpoint.LAST)[0]
     del state["config"]["data"]["cache_gb"], state["config"]["trainer"]["crops_share"], state["format"]
     checkpoint.save(folder / checkpoint.LAST, state)
-    assert run.resume(folder, lambda _: None, ["data.cache_gb=0.00001"]).progress.finished
+    assert run.resume(folder, lambda _: {}, ["data.cache_gb=0.00001"]).progress.finished
     weights, expected = (checkpoint.load(place / checkpoint.LAST)[0] for place in (folder, finished))
     assert weights["scale"] == expected["scale"]
     assert all(torch.equal(weights["model"][key], expected["model"][key]) for key in expected["model"])

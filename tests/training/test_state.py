@@ -1,3 +1,5 @@
+from seg_scse.config import load_config
+from seg_scse.training.pace import Pace
 from seg_scse.training.state import Progress
 
 
@@ -20,5 +22,41 @@ def test_first_validation_is_best_even_without_a_score() -> None:
 
 
 def test_progress_survives_a_checkpoint() -> None:
-    progress = Progress(step=7, epoch=2, best_score=0.5, best_epoch=1, bad_validations=1)
-    assert Progress(**progress.as_dict()) == progress
+    progress = Progress(step=7, epoch=2, in_epoch=3, closed=True, best_score=0.5, best_epoch=1, bad_validations=1)
+    assert Progress.restored(progress.as_dict(), 2) == progress
+
+
+def test_steps_and_epochs_are_counted_together() -> None:
+    progress = Progress()
+    for _ in range(3):
+        progress.advance()
+    progress.closed = True
+    progress.end_epoch()
+    progress.advance()
+    assert progress == Progress(step=4, epoch=1, in_epoch=1)
+
+
+def test_the_place_in_an_epoch_follows_from_the_steps_in_an_old_state() -> None:
+    old = {"step": 11, "epoch": 2, "best_score": None, "best_epoch": None, "bad_validations": 0, "finished": False}
+    assert Progress.restored(old, 4) == Progress(step=11, epoch=2, in_epoch=3)
+    # the last epoch of a run with max_steps may be shorter
+    assert Progress.restored({**old, "epoch": 3, "finished": True}, 4).in_epoch == 0
+
+
+def test_minutes_are_counted_from_the_last_save() -> None:
+    now = [0.0]
+    pace = Pace(load_config(None, ["trainer.save_every_minutes=2"]).trainer, lambda: now[0])
+    due = []
+    for now[0] in (119.0, 120.0, 121.0):
+        due.append(pace.by_clock())
+    pace.saved()
+    for now[0] in (240.0, 241.0):
+        due.append(pace.by_clock())
+    assert due == [False, True, True, False, True]
+
+
+def test_steps_between_saves_are_counted_over_the_whole_run() -> None:
+    pace = Pace(load_config(None, ["trainer.save_every_steps=3", "trainer.save_every_minutes=null"]).trainer)
+    assert [step for step in range(1, 10) if pace.by_count(step)] == [3, 6, 9]
+    assert not pace.by_clock()
+    assert not Pace(load_config(None).trainer).by_count(3)
