@@ -16,7 +16,14 @@ TEMPORARY_SUFFIX = ".partial"
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up"}
 
 
-def _explain(path: Path, error: OSError, needed: int | None = None) -> WriteError:
+def explained(path: Path, error: OSError, needed: int | None = None) -> WriteError:
+    """Return the error that says why a file could not be written, and what to do.
+
+    Args:
+        path: the file.
+        error: of the operating system.
+        needed: bytes that were to be written, where they are known.
+    """
     if error.errno in _FULL:
         existing = next(parent for parent in path.absolute().parents if parent.exists())
         free = f"{shutil.disk_usage(existing).free:,} bytes are free"
@@ -80,7 +87,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with replacing_path(path, flushed=True) as temporary:
             yield temporary
     except OSError as error:
-        raise _explain(path, error) from error
+        raise explained(path, error) from error
 
 
 class HashingStream:
@@ -148,7 +155,7 @@ def atomic_stream(path: Path) -> Iterator[HashingStream]:
             yield stream
             stream.digest()
     except OSError as error:
-        raise _explain(path, error, None if stream is None else stream.size) from error
+        raise explained(path, error, None if stream is None else stream.size) from error
 
 
 def write_text(path: Path, text: str) -> None:

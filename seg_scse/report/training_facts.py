@@ -60,8 +60,8 @@ def facts_of_results(results: Results, run: Path) -> list[Fact]:
         config = Config.model_validate(results.config)
     except ValidationError:  # of a version with other keys
         return []
-    at = results.checkpoint
-    return training_facts(config, None if at is None else (at.epoch, at.step), RunFiles.of(run))
+    at = None if results.folds or results.checkpoint is None else (results.checkpoint.epoch, results.checkpoint.step)
+    return training_facts(config, at, RunFiles.of(run))
 
 
 def training_facts(config: Config, at: tuple[int, int] | None, run: RunFiles) -> list[Fact]:

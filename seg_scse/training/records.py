@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_scse.errors import WriteError
-from seg_scse.files import write_text
+from seg_scse.files import explained, write_text
 from seg_scse.training.loggers import Logger
 from seg_scse.training.meter import Timing
 
 Value = float | int | None
+
+LOGGED_EVERY = 10
+"""Steps between points that loggers get: their pages show a thousand points a curve; `steps.csv` has all."""
 
 STEPS, EPOCHS, TIMING = "steps.csv", "epochs.csv", "timing.csv"
 
@@ -84,9 +87,7 @@ class CsvLog:
         try:
             yield
         except OSError as error:
-            raise WriteError(
-                f"{self.path}: cannot be written ({error.strerror}). Free some room, then resume."
-            ) from error
+            raise explained(self.path, error) from error
 
 
 def _cell(value: Value) -> str:
@@ -102,7 +103,8 @@ class Records:
         loss_terms: names of the parts of the loss.
         epoch: first epoch that will be written.
         step: first step that will be written.
-        loggers: get the same values as the files, as `step/<name>` and `epoch/<name>`; closed with them.
+        loggers: get the values of the files, as `step/<name>` (every `LOGGED_EVERY` steps) and `epoch/<name>`; closed
+            with them.
 
     Raises:
         WriteError: the folder cannot be written.
@@ -134,7 +136,9 @@ class Records:
         rows, self._rows = self._rows, []
         for row in rows:
             self.steps.add(row)
-            self._send("step", row, int(row["step"] or 0))
+            step = int(row["step"] or 0)
+            if step % LOGGED_EVERY == 0:
+                self._send("step", row, step)
 
     def add_epoch(self, row: Mapping[str, Value], timing: Timing) -> float:
         """Log the end of an epoch; return the mean loss of all its steps, also where it was resumed in the middle.

@@ -86,9 +86,8 @@ def test_a_disk_that_fills_in_a_run_ends_it_with_5_and_keeps_the_previous_checkp
     result = subprocess.run(command, capture_output=True, text=True, env=os.environ | paths, timeout=100, check=False)
     assert "exit 5\n" in result.stdout, result.stderr
     error = result.stderr[result.stderr.index("error: ") :]
-    assert re.search(r"run/(checkpoints/(last|best)\.ckpt|curves\.png): the disk is full", error)
-    assert "bytes are needed" in error
-    assert "bytes are free" in error
+    # Which file is the first to find no room is a matter of bytes; of all but the growing tables the size is said.
+    assert re.search(r"run/\S+: the disk is full \(([\d,]+ bytes are needed, )?[\d,]+ bytes are free\)", error)
     assert re.search(r"Kept: \S+/last\.ckpt\. Make that possible, then: python train\.py --resume ", error)
     assert "Traceback" not in error
     state, _ = checkpoint.load(tmp_path / "kept" / checkpoint.LAST)

@@ -16,6 +16,13 @@ from seg_scse.training.records import Records
 
 from .fake_services import FakeMLflow, FakeWandB, Service
 
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log each step, so that a point that is lost or doubled shows in a few."""
+    monkeypatch.setattr("seg_scse.training.records.LOGGED_EVERY", 1)
+
+
 TIMING = Timing(3.5, 2.5, 1.0, 12.25, 1_000_000, 60.0)
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 EPOCH = 5  # steps

@@ -147,15 +147,16 @@ def test_rows_that_wait_are_written_when_a_run_ends_by_an_error(tmp_path: Path) 
     assert steps(tmp_path / "steps.csv") == [0, 1, 2]
 
 
-def test_loggers_get_the_steps_of_an_epoch_before_the_epoch(tmp_path: Path) -> None:
+def test_loggers_get_every_tenth_step_of_an_epoch_before_the_epoch(tmp_path: Path) -> None:
     logger = Remembering()
     records = Records(tmp_path, ("ce",), 0, 0, [logger])
-    for step in range(2):
+    for step in range(22):
         records.add_step({"step": step, "epoch": 0, "lr": 0.1, "loss": 0.5, "loss_ce": 0.5})
     assert logger.calls == [], "they are handed on together"
-    records.add_epoch({"epoch": 0, "step": 2}, TIMING)
+    records.add_epoch({"epoch": 0, "step": 22}, TIMING)
     records.close()
-    assert [step for name, _, step in logger.calls if name == "scalars"] == [0, 1, 2]
+    assert [step for name, _, step in logger.calls if name == "scalars"] == [0, 10, 20, 22]
+    assert len(CsvLog.rows(tmp_path / "steps.csv")) == 22
 
 
 def test_a_durable_flush_reaches_the_disk_and_the_loggers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_a_full_disk_is_named_with_the_file(tmp_path: Path) -> None:
     log = CsvLog(tmp_path / "steps.csv", ("step",), "step", 0)
     log.close()
     log._stream = Full()
-    with pytest.raises(WriteError, match=r"steps\.csv: cannot be written \(No space left on device\)\. Free some room"):
+    with pytest.raises(WriteError, match=r"steps\.csv: the disk is full \([\d,]+ bytes are free\)\. Free some room"):
         log.flush()
 
 
