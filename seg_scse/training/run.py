@@ -91,6 +91,8 @@ def start(
             if distributed.is_main():
                 _write(folder, config, data, trainer, {**(reasons or {}), **found})
                 _introduce(config, data, trainer, room)
+                for key, why in found.items():
+                    print(f"{key}: {why}")
         return _fit(trainer, config.trainer.samples)
 
 

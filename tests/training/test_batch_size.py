@@ -92,12 +92,15 @@ def test_free_memory_is_that_of_the_machine_at_most() -> None:
     assert 2**20 < free_memory() < 2**50
 
 
-def test_the_number_and_its_reason_are_in_the_configuration_of_the_run(discs: Path, tmp_path: Path) -> None:
+def test_the_number_and_its_reason_are_printed_and_in_the_configuration_of_the_run(
+    discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "discs.yaml"
     file.write_text(f"data: {{root: {discs}}}\n")
     folder = tmp_path / "run"
     words = ["--config", str(file), "--out", str(folder), *SMALL, "trainer.repeats=5", "trainer.panel=0"]
     assert main(["train", *words]) == 0
+    assert "trainer.batch_size: auto: 4 crops per process" in capsys.readouterr().out
     text = (folder / "config.yaml").read_text()
     assert "  # auto: 4 crops per process; more would leave an epoch fewer than 10 steps\n  batch_size: 4\n" in text
     assert load_config(folder / "config.yaml").trainer.samples == 4
