@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,28 @@ def launch(
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | {key: str(value) for key, value in environment.items()}
     command = [sys.executable, *start, __file__, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | own)
+
+
+def together(*commands: Sequence[str], **environment: str) -> list[str]:
+    """Run processes beside each other, without torchrun, and return what each printed; RANK is the position."""
+    started = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment | {"RANK": str(rank), "WORLD_SIZE": str(len(commands))},
+        )
+        for rank, command in enumerate(commands)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in started] == [0] * len(commands), outputs
+    return [out for out, _ in outputs]
 
 
 def seen(folder: Path, kind: str) -> list[dict[str, Any]]:

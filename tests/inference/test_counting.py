@@ -1,7 +1,5 @@
 import json
-import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from seg_scse.losses import build_loss
 from seg_scse.metrics.counts import count_pixels
 from seg_scse.metrics.scores import score_table
 
+from ..launching import together
 from .drawn import Bright, drawn, predictor
 
 CLASSES = ("background", "bright")
@@ -45,22 +44,9 @@ def free_port() -> str:
 
 def counted_by_two(folder: Path) -> list[tuple[list[int], float, str]]:
     """For each of two processes the samples it predicted, the loss it reports and the table it writes."""
-    group = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), str(folder)]
-    workers = [
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=group | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=240) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    return [(*json.loads(out), (folder / f"{rank}.csv").read_text()) for rank, (out, _) in enumerate(outputs)]
+    outputs = together(command, command, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
+    return [(*json.loads(out), (folder / f"{rank}.csv").read_text()) for rank, out in enumerate(outputs)]
 
 
 def test_two_processes_count_each_of_five_samples_once_and_as_one_process_does(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 import json
 import socket
-import subprocess
 import sys
 
 import pytest
+
+from ..launching import together
 
 WORKER = """
 import json
@@ -52,17 +53,5 @@ def free_port():
 def test_three_steps_of_two_processes_need_no_search_for_unused_parameters(config):
     port = str(free_port())
     command = [sys.executable, "-c", WORKER]
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), port, json.dumps(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=240) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    assert ["trained" in out for out, _ in outputs] == [True, True]
+    outputs = together(*([*command, str(rank), port, json.dumps(config)] for rank in range(2)))
+    assert ["trained" in out for out in outputs] == [True, True]

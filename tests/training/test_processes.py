@@ -1,10 +1,11 @@
 """The loop on two processes, which share gradients over gloo."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..launching import together
 
 WORKER = """
 import os
@@ -121,20 +122,5 @@ dist.destroy_process_group()
 @pytest.mark.slow
 def test_two_processes_end_as_if_never_killed_or_stopped_in_a_validation(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error::UserWarning", "-c", WORKER]
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path), str(Path(__file__).parent)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=240) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    assert "equal" in outputs[0][0]
+    outputs = together(*([*command, str(rank), str(tmp_path), str(Path(__file__).parent)] for rank in range(2)))
+    assert "equal" in outputs[0]
