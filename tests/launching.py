@@ -31,6 +31,17 @@ def launch(
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | own)
 
 
+def small_config(folder: Path, discs: Path, trainer: str) -> Path:
+    """Write a configuration with eight training images and a network that takes milliseconds."""
+    file = folder / "discs.yaml"
+    file.write_text(
+        f"data: {{root: {discs}, mask: {{encoding: binary}}, split: {{train: 0.67, val: 0.25, test: 0.08}}}}\n"
+        "model: {architecture: classic_unet, width: 4, depth: 2}\n"
+        f"trainer: {{crop: 32, batch_size: 2, max_epochs: 3, tensorboard: false, threads: 1, {trainer}}}\n"
+    )
+    return file
+
+
 def together(*commands: Sequence[str], **environment: str) -> list[str]:
     """Run processes beside each other, without torchrun, and return what each printed; RANK is the position."""
     started = [

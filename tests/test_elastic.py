@@ -16,21 +16,14 @@ from seg_scse import checkpoint, distributed
 from seg_scse.cli import main
 
 from . import launching
-from .launching import launch, seen
+from .launching import launch, seen, small_config
 
 Refused = Callable[[list[str], int], str]
 
 
 @pytest.fixture(scope="module")
 def config(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight training images and steps of four, in a network that takes milliseconds."""
-    file = tmp_path_factory.mktemp("elastic") / "discs.yaml"
-    file.write_text(
-        f"data: {{root: {discs}, mask: {{encoding: binary}}, split: {{train: 0.67, val: 0.25, test: 0.08}}}}\n"
-        "model: {architecture: classic_unet, width: 4, depth: 2}\n"
-        "trainer: {crop: 32, batch_size: 2, max_epochs: 3, tensorboard: false, threads: 1, panel: 1}\n"
-    )
-    return file
+    return small_config(tmp_path_factory.mktemp("elastic"), discs, "panel: 1")
 
 
 def run_of(config: Path, folder: Path, *words: str) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from .browser import Browser, find_browser
 from .drawn_evaluation import build_run
@@ -34,6 +35,20 @@ def make_run(tmp_path: Path) -> Run:
 @pytest.fixture
 def make_epochs() -> Callable[[Path, list[str]], None]:
     return write_epochs
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved while a test runs."""
+    figures: list[Figure] = []
+    original = Figure.savefig
+
+    def capture(self: Figure, *args: Any, **kwargs: Any) -> None:
+        figures.append(self)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", capture)
+    return figures
 
 
 def build_explanation(

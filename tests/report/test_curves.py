@@ -3,7 +3,6 @@ import io
 import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
-from matplotlib.figure import Figure
 from PIL import Image
 
 from seg_scse.errors import DataError
@@ -12,19 +11,6 @@ from seg_scse.report import plot_curves
 FIRST = "1,10,1e-3,0.9,0.8,0.5,0.55,0.4,0.45,3.5"
 UNVALIDATED = "2,20,9e-4,0.7,,,,,,3.5"
 THIRD = "3,30,8e-4,0.6,0.5,0.7,0.75,0.6,0.65,3.5"
-
-
-@pytest.fixture
-def drawn_figures(monkeypatch):
-    figures = []
-    original = Figure.savefig
-
-    def capture(self, *args, **kwargs):
-        figures.append(self)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", capture)
-    return figures
 
 
 def test_no_epoch_yet_gives_no_file(tmp_path, make_epochs):

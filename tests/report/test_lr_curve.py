@@ -3,7 +3,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,19 +17,6 @@ def finding(valley: float | None = 1e-4, tenth: float | None = 1e-5) -> Finding:
     return Finding(20, points, "the loss was 4 times its lowest value at 0.01", valley, tenth)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    figures: list[Figure] = []
-    original = Figure.savefig
-
-    def capture(self, *args, **kwargs):
-        figures.append(self)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", capture)
-    return figures
-
-
 def test_the_table_has_every_step(tmp_path: Path) -> None:
     table, picture = write_finding(finding(), tmp_path / "new")
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
@@ -42,9 +28,9 @@ def test_the_table_has_every_step(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.joinpath("new").iterdir()) == ["lr_finder.csv", "lr_finder.png"]
 
 
-def test_the_picture_shows_both_suggestions_and_not_the_whole_rise(drawn: list[Figure]) -> None:
+def test_the_picture_shows_both_suggestions_and_not_the_whole_rise(drawn_figures: list[Figure]) -> None:
     curve_png(finding())
-    [axes] = drawn[0].axes
+    [axes] = drawn_figures[0].axes
     labels = {line.get_label(): line for line in axes.lines}
     assert list(labels) == ["each step", "smoothed", "valley: 0.0001", "lowest loss / 10: 1e-05"]
     assert list(labels["valley: 0.0001"].get_xdata()) == [1e-4, 1e-4]
@@ -54,9 +40,9 @@ def test_the_picture_shows_both_suggestions_and_not_the_whole_rise(drawn: list[F
     assert 1.0 < high < 4.0
 
 
-def test_without_a_suggestion_the_curve_alone_is_drawn(drawn: list[Figure]) -> None:
+def test_without_a_suggestion_the_curve_alone_is_drawn(drawn_figures: list[Figure]) -> None:
     curve_png(finding(None, None))
-    assert [line.get_label() for line in drawn[0].axes[0].lines] == ["each step", "smoothed"]
+    assert [line.get_label() for line in drawn_figures[0].axes[0].lines] == ["each step", "smoothed"]
 
 
 def test_a_constant_loss_can_be_drawn() -> None:

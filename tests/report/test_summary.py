@@ -138,9 +138,11 @@ def test_the_commands_are_those_of_the_command_line(tmp_path: Path) -> None:
     from seg_scse.cli.arguments import build_parser
 
     run = draw_run(tmp_path / "a", 0.5, logged=17, test=0)
-    for command in commands(summary(run)):
+    found = commands(summary(run))
+    assert len(found) == 4, "resume, evaluate, compare, card"
+    for command in found:
         words = command.replace("python train.py", "train").replace("python evaluate.py", "evaluate")
-        build_parser().parse_args(words.replace("seg-scse ", "").split())
+        assert build_parser().parse_args(words.replace("seg-scse ", "").split()).action
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

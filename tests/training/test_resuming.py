@@ -18,18 +18,14 @@ from seg_scse.errors import ConfigError
 from seg_scse.training.loop import Trainer
 from seg_scse.training.resuming import Plan, differences
 
+from ..launching import small_config
+
 Refused = Callable[[list[str], int], str]
 
 
 @pytest.fixture(scope="module")
 def config(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("resuming") / "discs.yaml"
-    file.write_text(
-        f"data: {{root: {discs}, mask: {{encoding: binary}}, split: {{train: 0.67, val: 0.25, test: 0.08}}}}\n"
-        "model: {architecture: classic_unet, width: 4, depth: 2}\n"
-        "trainer: {crop: 32, batch_size: 2, max_epochs: 3, tensorboard: false, threads: 1, panel: 0, workers: 0}\n"
-    )
-    return file
+    return small_config(tmp_path_factory.mktemp("resuming"), discs, "panel: 0, workers: 0")
 
 
 def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
