@@ -109,8 +109,20 @@ class EvaluationConfig(Strict):
     )
     batch_size: PositiveInt = Field(4, description="tiles of one image per forward pass")
     overlays: NaturalInt = Field(6, description="worst, median and best images drawn in the report, each this many")
+    blend: Literal["linear", "gaussian"] = Field(
+        "linear",
+        description="weights where tiles overlap: falling linearly over the overlap, or a Gaussian over the tile",
+    )
+    margin: NaturalInt = Field(
+        0,
+        description="border of a tile, in px, that counts only where no other tile reaches; up to half the overlap",
+    )
     tta: Literal["none", "flips", "d4"] = Field(
         "none", description="average over mirrored (flips: 4) or mirrored and turned (d4: 8) copies of each tile"
+    )
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
+        (1.0,),
+        description="average over each tile at these sizes too, such as [0.75, 1, 1.25]; times the copies of tta",
     )
     surface: StrictBool = Field(True, description="also score boundaries: hd95, assd, nsd, boundary_iou")
     tolerance: Positive | None = Field(
@@ -165,6 +177,17 @@ class Config(Strict):
             raise ValueError(
                 f"finetune.freeze = {list(self.finetune.freeze)} would freeze random weights: set finetune.source "
                 "(--from), model.weights or model.encoder_weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _margins_are_covered(self) -> Self:
+        """Refuse a margin that no neighbour covers."""
+        margin, overlap = self.evaluation.margin, int(self.trainer.crop * self.evaluation.overlap)
+        if 2 * margin > overlap:
+            raise ValueError(
+                f"evaluation.margin = {margin}: tiles of trainer.crop = {self.trainer.crop} overlap by {overlap} pixels"
+                f" (evaluation.overlap), and two margins must fit into that: set margin = {overlap // 2} or less"
             )
         return self
 

@@ -1,0 +1,1 @@
+"""Predictions of files that nobody has labelled: any number, any size, in standard formats."""
