@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seg_scse.api.loading import load
     from seg_scse.attention.gates import SCSE
     from seg_scse.hub import from_pretrained, save_pretrained
     from seg_scse.models.attach import attach_attention
@@ -15,13 +16,14 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-__all__ = ["SCSE", "__version__", "attach_attention", "build_model", "from_pretrained", "save_pretrained"]
+__all__ = ["SCSE", "__version__", "attach_attention", "build_model", "from_pretrained", "load", "save_pretrained"]
 
 _HOMES = {
     "SCSE": "seg_scse.attention.gates",
     "attach_attention": "seg_scse.models.attach",
     "build_model": "seg_scse.models.build",
     "from_pretrained": "seg_scse.hub",
+    "load": "seg_scse.api.loading",
     "save_pretrained": "seg_scse.hub",
 }
 

@@ -64,10 +64,13 @@ def job() -> str | None:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
+def process_group(patience: datetime.timedelta = PATIENCE) -> Iterator[None]:
     """Join the processes started by `torchrun`, if any, and leave them at the end.
 
     Tensors on a GPU travel by NCCL, tensors on the CPU and Python values by gloo.
+
+    Args:
+        patience: how long a process waits for the others before it takes them for dead.
 
     Raises:
         SegScseError: another process ended while this one waited for it.
@@ -80,7 +83,7 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(local_rank())
         backend = "cpu:gloo,cuda:nccl"
     store, number, world = next(rendezvous("env://", timeout=PATIENCE))
-    dist.init_process_group(backend, store=_of_attempt(store, world), rank=number, world_size=world, timeout=PATIENCE)
+    dist.init_process_group(backend, store=_of_attempt(store, world), rank=number, world_size=world, timeout=patience)
     try:
         yield
     except RuntimeError as error:

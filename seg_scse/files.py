@@ -171,7 +171,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that writers which were killed left in `folder`; nobody may write there meanwhile."""
-    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}*"):  # GDAL wants a GeoPackage's own ending behind ours
         with suppress(OSError):  # one more file is no reason to stop
             leftover.unlink()
 

@@ -7,27 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from seg_scse import checkpoint, provenance
-from seg_scse.config.schema import Config
+from seg_scse.api.trained import Pretrained
 from seg_scse.errors import CheckpointError, ConfigError
-from seg_scse.evaluation.loaded import Loaded, checkpoint_facts, load_run, result_folder
+from seg_scse.evaluation.loaded import Loaded, build_predictor, checkpoint_facts, load_run, result_folder
+from seg_scse.evaluation.shared import load_shared
 from seg_scse.files import require_writable, write_bytes, write_text
-from seg_scse.models import build_model
-from seg_scse.network_folder import (
-    CONFIG,
-    FORMAT,
-    LIBRARY,
-    READING,
-    WEIGHTS,
-    config_of,
-    downloaded,
-    facts_of,
-    read_facts,
-    read_weights,
-)
-from seg_scse.pretrained import Pretrained
+from seg_scse.network_folder import CONFIG, LIBRARY, WEIGHTS, facts_of, found_folder, network_facts, read_facts
 
 CARD = "README.md"
 
@@ -91,23 +78,11 @@ def _require_ours(folder: Path) -> None:
 
 def _facts(loaded: Loaded, weights: str) -> dict[str, Any]:
     """Put together what `config.json` holds."""
-    config, state = loaded.config, loaded.state
     made = checkpoint_facts(loaded)
     return {
-        "library_name": LIBRARY,
-        "format": FORMAT,
-        "name": config.name,
-        "model": config.model.without_weights().model_dump(mode="json"),
-        "data": config.data.model_dump(mode="json", include=set(READING)),
-        "mean": list(state["mean"]),
-        "std": list(state["std"]),
-        "scale": state.get("scale"),
-        "tile": config.trainer.crop,
-        "overlap": config.evaluation.overlap,
-        "threshold": config.evaluation.threshold,
+        **network_facts(loaded.config, loaded.state),
         "weights": {"file": WEIGHTS, "sha256": weights},
         "checkpoint": {key: made[key] for key in ("epoch", "step", "sha256")},
-        "data_digest": state["data_digest"],
         "versions": provenance.versions(),
     }
 
@@ -129,20 +104,11 @@ def from_pretrained(source: str | Path, revision: str | None = None, *, local_fi
         >>> network = from_pretrained("runs/nuclei/pretrained")
         >>> network.predict("image.png")  # uint8 (H, W)
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = downloaded(str(source), revision, local_files_only)
-    facts = read_facts(folder)
-    config, path = config_of(facts, folder / CONFIG), folder / WEIGHTS
-    model = _build(config, len(facts["mean"]), folder / CONFIG)
-    checkpoint.load_weights(model, {"model": read_weights(path, facts)}, path)
-    model = model.eval().to(memory_format=torch.channels_last)
-    return Pretrained(model, config, tuple(facts["mean"]), tuple(facts["std"]), facts["scale"], facts)
-
-
-def _build(config: Config, bands: int, path: Path) -> nn.Module:
-    """Make the network, without weights from anywhere else, whatever the file names."""
+    folder = found_folder(source, revision, local_files_only)
+    loaded = load_shared(folder)
     try:
-        return build_model(config.model.without_weights(), bands, len(config.data.classes), config.data.task)
+        predictor = build_predictor(loaded, torch.device("cpu"))
     except ConfigError as error:
-        raise CheckpointError(f"{path}: describes a network that cannot be built here: {error}") from error
+        raise CheckpointError(f"{folder / CONFIG}: describes a network that cannot be built here: {error}") from error
+    predictor.model.eval()
+    return Pretrained(loaded.config, predictor, read_facts(folder))

@@ -72,6 +72,43 @@ def downloaded(name: str, revision: str | None = None, local_files_only: bool = 
         ) from error
 
 
+def found_folder(source: str | Path, revision: str | None = None, local_files_only: bool = False) -> Path:
+    """Return a folder here, or else that of a repository of the Hub.
+
+    Raises:
+        CheckpointError: as `downloaded`.
+    """
+    folder = Path(source)
+    return folder if folder.is_dir() else downloaded(str(source), revision, local_files_only)
+
+
+def network_facts(config: Config, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the network of a checkpoint in plain JSON types: what shared folders and exported files both say.
+
+    Args:
+        config: of its training.
+        state: of the checkpoint.
+    """
+    settings = config.evaluation
+    return {
+        "library_name": LIBRARY,
+        "format": FORMAT,
+        "name": config.name,
+        "model": config.model.without_weights().model_dump(mode="json"),
+        "data": config.data.model_dump(mode="json", include=set(READING)),
+        "mean": list(state["mean"]),
+        "std": list(state["std"]),
+        "scale": state.get("scale"),
+        "spacing": state.get("spacing"),
+        "tile": config.trainer.crop,
+        "overlap": settings.overlap,
+        "blend": settings.blend,
+        "margin": settings.margin,
+        "threshold": settings.threshold,
+        "data_digest": state["data_digest"],
+    }
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """Read the `config.json` of a folder that `save_pretrained` wrote.
 
@@ -118,7 +155,12 @@ def config_of(facts: Mapping[str, Any], path: Path) -> Config:
                 "model": facts["model"],
                 "data": data,
                 "trainer": {"crop": facts["tile"]},
-                "evaluation": {"threshold": facts["threshold"], "overlap": facts["overlap"]},
+                "evaluation": {
+                    "threshold": facts["threshold"],
+                    "overlap": facts["overlap"],
+                    "blend": facts.get("blend", "linear"),  # folders of earlier versions do not say
+                    "margin": facts.get("margin", 0),
+                },
             }
         )
         _check_statistics(facts["mean"], facts["std"], len(config.data.band_names))

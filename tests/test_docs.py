@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from seg_scse.config.schema import Config
 
@@ -49,10 +51,17 @@ def test_each_public_name_has_an_example(name: str) -> None:
     assert re.search(rf"\b{name}\(", code)
 
 
-def test_the_python_example_of_the_readme_runs() -> None:
-    (code,) = python_examples(ROOT / "README.md")
-    names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
+def test_the_python_examples_of_the_readme_run(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    loading, attaching = python_examples(ROOT / "README.md")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "nuclei_unet_scse").symlink_to(trained)
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(tmp_path / "scene.tif")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"image": np.zeros((33, 47, 3), np.uint8)}
+    exec(compile(loading, "README.md", "exec"), names)
+    assert names["mask"].shape == (33, 47)
+    assert (tmp_path / "map.tif").exists()
+    exec(compile(attaching, "README.md", "exec"), names)
     assert len(names["resnet"].gates) == 8
     assert {gate.recipe.merge for gate in names["unet"].gates.values()} == {"max"}
 

@@ -116,7 +116,7 @@ def test_a_file_larger_than_allowed_is_explained(tmp_path: Path) -> None:
 
 
 def test_temporary_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".a.ckpt.00ff00ff.partial", "a.ckpt", ".hidden", "a.partial"):
+    for name in (".a.ckpt.00ff00ff.partial", ".a.gpkg.00ff00ff.partial.gpkg", "a.ckpt", ".hidden", "a.partial"):
         (tmp_path / name).write_text("")
     files.remove_leftovers(tmp_path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".hidden", "a.ckpt", "a.partial"]

@@ -22,7 +22,9 @@ from seg_scse.models import build_model, weights
 SECRET = "/data/somebody/patients"
 
 
-def write_run(folder: Path, channels: int = 3, state: Any = None, weights: str | None = None, **data: Any) -> Path:
+def write_run(
+    folder: Path, channels: int = 3, state: Any = None, weights: str | None = None, seed: int = 0, **data: Any
+) -> Path:
     """Write a run folder with an untrained network."""
     config = Config.model_validate(
         {
@@ -36,10 +38,10 @@ def write_run(folder: Path, channels: int = 3, state: Any = None, weights: str |
                 "weights": weights,
             },
             "trainer": {"crop": 32},
-            "evaluation": {"threshold": 0.4, "overlap": 0.5},
+            "evaluation": {"threshold": 0.4, "overlap": 0.5, "blend": "gaussian", "margin": 4},
         }
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = build_model(config.model.without_weights(), channels, len(config.data.classes), config.data.task)
     for name, value in model.state_dict().items():
         if "running" in name:  # not those of a fresh network
@@ -96,6 +98,14 @@ def test_weights_and_predictions_come_back_to_the_bit(tmp_path: Path, kind: str)
     assert network.predict(image).dtype == np.uint8
     assert not network.model.training
     assert network.classes == loaded.config.data.classes
+
+
+def test_a_folder_of_an_earlier_version_says_nothing_of_blending(folder: Path) -> None:
+    evaluation = from_pretrained(folder).config.evaluation
+    assert (evaluation.blend, evaluation.margin) == ("gaussian", 4)
+    changed(folder, blend=None, margin=None)
+    evaluation = from_pretrained(folder).config.evaluation
+    assert (evaluation.blend, evaluation.margin) == ("linear", 0)
 
 
 def test_a_class_is_present_above_the_threshold_of_the_folder(folder: Path) -> None:
@@ -270,6 +280,8 @@ def test_a_run_folder_is_told_from_a_network_to_load(tmp_path: Path) -> None:
         (np.zeros((8, 8, 4), np.uint8), r"an image of shape \(8, 8, 4\)"),
         (np.zeros((8, 8, 3), np.int16), "pixels of type int16: give uint8, uint16"),
         (np.full((8, 8, 3), 2, np.float32), r"float32 pixels from 2 to 2: they must be in \[0, 1\]"),
+        (np.full((8, 8, 3), np.nan, np.float32), "float32 pixels from nan to nan: they must be in"),
+        (np.zeros((0, 8, 3), np.uint8), r"an image of shape \(0, 8, 3\) has no pixels"),
         ("nowhere.png", "nowhere.png: no such file"),
     ],
 )

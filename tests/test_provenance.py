@@ -1,5 +1,7 @@
+import importlib.metadata
 import json
 
+import pytest
 import torch
 
 from seg_scse import provenance
@@ -16,3 +18,15 @@ def test_environment_holds_what_can_change_a_number_as_plain_values() -> None:
 def test_source_revision_names_a_commit_or_nothing() -> None:
     revision = provenance.source_revision()
     assert revision is None or len(str(revision["commit"])) == 40
+
+
+def test_packages_of_extras_are_named_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        if package.startswith("onnx"):
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "1.0"
+
+    assert {"onnx", "onnxruntime"} <= provenance.versions().keys()
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert "onnx" not in provenance.versions()
+    assert provenance.versions()["rasterio"] == "1.0"

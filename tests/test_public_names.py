@@ -10,7 +10,9 @@ from seg_scse.models.attach import attach_attention
 from seg_scse.models.build import build_model
 
 PUBLIC = {
-    "seg_scse": ["SCSE", "__version__", "attach_attention", "build_model", "from_pretrained", "save_pretrained"],
+    "seg_scse": [
+        "SCSE", "__version__", "attach_attention", "build_model", "from_pretrained", "load", "save_pretrained",
+    ],
     "seg_scse.attention": [
         "GateSet", "SCSE", "Site", "attach_gates", "build_gate", "recalibrate",
     ],

@@ -8,8 +8,10 @@ from seg_scse.cli.card import register_card
 from seg_scse.cli.comparing import register_compare
 from seg_scse.cli.data_arguments import register_data
 from seg_scse.cli.evaluating import register_evaluate
+from seg_scse.cli.exporting import register_export
 from seg_scse.cli.finding import register_find_lr
 from seg_scse.cli.options import add_command, natural, positive
+from seg_scse.cli.predicting import register_predict
 from seg_scse.cli.training import register_train
 
 _EXPLAIN_EXAMPLES = """examples:
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     register_train(actions)
     register_find_lr(actions)
     register_evaluate(actions)
+    register_predict(actions)
 
     text = "Show what the gates of a run do: pictures of images, statistics over a split."
     explain = add_command(actions, "explain", commands.explain, text, _EXPLAIN_EXAMPLES)
@@ -57,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     register_compare(actions)
     register_card(actions)
+    register_export(actions)
     register_data(actions)
 
     config = actions.add_parser("config", help="Check a configuration or print the schema.", epilog=_CONFIG_EXAMPLES)

@@ -8,6 +8,9 @@ from seg_scse.config.attention import Strict
 from seg_scse.config.masks import IGNORE_INDEX, MOST_LABELS, MaskConfig, Task
 from seg_scse.config.numbers import Fraction, NaturalInt, Number, Positive, PositiveInt
 
+MOST_NEIGHBOURS = 16
+"""Slices on each side of a slice: beyond them a network of three dimensions is meant."""
+
 Bounds = Number | tuple[Number, ...] | None
 
 
@@ -65,6 +68,9 @@ class VolumeConfig(Strict):
 
     plane: Literal["axial", "coronal", "sagittal"] = Field("axial", description="anatomical plane of the slices")
     every: PositiveInt = Field(1, description="take every n-th slice")
+    neighbours: Annotated[NaturalInt, Field(le=MOST_NEIGHBOURS)] = Field(
+        0, description="2.5-D: slices on each side that are given to the network as further channels of a slice"
+    )
 
 
 class SplitConfig(Strict):
@@ -172,11 +178,30 @@ class DataConfig(Strict):
     max_pixels: PositiveInt = Field(100_000_000, description="larger images are refused before they are decoded")
 
     @property
-    def band_names(self) -> tuple[str, ...]:
-        """Names of the channels given to the network."""
+    def slice_bands(self) -> tuple[str, ...]:
+        """Names of the bands that are used of an image, or of one slice of a volume."""
         if self.bands is None:
             return ("red", "green", "blue") if self.channels == "rgb" else ("gray",)
         return self.use or self.bands
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Names of the channels given to the network: with neighbouring slices `gray-1`, `gray`, `gray+1`."""
+        most = self.volume.neighbours
+        return tuple(
+            f"{name}{offset:+d}" if offset else name for offset in range(-most, most + 1) for name in self.slice_bands
+        )
+
+    @property
+    def own_channels(self) -> slice:
+        """Where among the channels the bands of the slice itself are, between those of its neighbours."""
+        bands = len(self.slice_bands)
+        return slice(bands * self.volume.neighbours, bands * (self.volume.neighbours + 1))
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the channels are grey or red, green and blue, so that saturation and hue mean something."""
+        return self.bands is None and not self.volume.neighbours
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -232,6 +257,13 @@ class DataConfig(Strict):
             raise ValueError("channels has no meaning where bands names the channels: leave it out")
         if self.bands is None and "{band}" in f"{self.images}{self.image_suffix}{self.image_pattern}":
             raise ValueError("`{band}` stands for each of `bands`: name them")
+        if self.volume.neighbours and self.bands is None and self.channels == "rgb":
+            raise ValueError(
+                f"volume.neighbours = {self.volume.neighbours} with channels = rgb would give the network each grey "
+                "slice three times: set channels = gray, or name `bands`"
+            )
+        if self.bands is not None and len(set(self.band_names)) < len(self.band_names):
+            raise ValueError(f"volume.neighbours makes the channels {', '.join(self.band_names)}: names must differ")
 
     def _require_names(self) -> None:
         for kind in ("image", "mask"):

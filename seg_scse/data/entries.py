@@ -86,7 +86,9 @@ def decoding_of(config: DataConfig) -> str:
     decoding = {name: value for name, value in config.model_dump(mode="json").items() if name in _DECODING}
     named = config.mask.encoding in ("polygons", "rle")  # their files name the classes, others only count them
     classes = list(config.classes) if named else len(config.classes)
-    return json.dumps([_FORMAT, classes, config.volume.plane, decoding], sort_keys=True)
+    volume = config.volume
+    slices = [volume.plane, volume.neighbours] if volume.neighbours else volume.plane
+    return json.dumps([_FORMAT, classes, slices, decoding], sort_keys=True)
 
 
 def entry_key(sample: Sample, decoding: str, real_folders: dict[Path, str]) -> str:

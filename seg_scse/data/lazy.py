@@ -4,6 +4,7 @@ They stand in for arrays `(H, W, C)` or `(H, W)`: `.shape`, `.dtype`, `image[row
 `np.asarray`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,8 +71,8 @@ class Windowed:
         return array if dtype is None else array.astype(dtype, copy=False)
 
 
-def _bounds(window: Window, shape: tuple[int, ...]) -> tuple[Window, Window]:
-    """Split a window into one without gaps and the steps within it."""
+def solid_part(window: Window, shape: Sequence[int]) -> tuple[Window, Window]:
+    """Split a window into one without gaps, its start and stop inside the image, and the steps within it."""
     (top, bottom, down), (left, right, across) = (
         part.indices(length) for part, length in zip(window, shape, strict=False)
     )
@@ -138,7 +139,7 @@ class FileImage(Windowed):
 
     def __getitem__(self, window: Window, /) -> Array:
         """Pixels of a window; only that part of the file is read where its format allows."""
-        solid, steps = _bounds(window, self.shape)
+        solid, steps = solid_part(window, self.shape)
         pixels, valid = self.read(solid)
         if valid is not None and not valid.all():
             pixels = np.where(valid[..., None], pixels, np.array(self.entry.fill, pixels.dtype))
@@ -169,7 +170,7 @@ class FileMask(Windowed):
 
     def __getitem__(self, window: Window, /) -> Array:
         """Values of a window."""
-        solid, steps = _bounds(window, self.shape)
+        solid, steps = solid_part(window, self.shape)
         values = recent_files.get(("mask", self.image.sample, self.image.entry.mask_digest), self._whole)[0][solid]
         if self.image.entry.valid < self.image.entry.pixels:
             _, valid = self.image.read(solid)

@@ -146,7 +146,7 @@ def evenly(data: Measurable, index: int, most: int) -> Array:
         flat = block.reshape(-1, entry.shape[2])
         if entry.valid < entry.pixels:
             flat = flat[~_filled(entry, block, np.asarray(mask[rows, :])).ravel()]
-        parts.append(flat[-taken % step :: step])
+        parts.append(flat[-taken % step :: step].copy())  # a view would keep the strip in memory
         taken += len(flat)
     return np.concatenate(parts)
 

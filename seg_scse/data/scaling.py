@@ -95,14 +95,15 @@ def declared_range(config: DataConfig) -> Scaling | None:
     """
     if config.scale.method != "range":
         return None
-    bands = len(config.band_names)
+    names = config.slice_bands
     try:
-        pairs = config.scale.pairs(bands)
+        pairs = config.scale.pairs(len(names))
     except ValueError as error:
-        raise ConfigError(f"data.scale: {error}: {', '.join(config.band_names)}.") from None
-    if len(pairs) != bands:
-        raise ConfigError(f"data.scale has ranges for {len(pairs)} bands, but there is one: {config.band_names[0]}.")
-    return between(*zip(*pairs, strict=True))
+        raise ConfigError(f"data.scale: {error}: {', '.join(names)}.") from None
+    if len(pairs) != len(names):
+        raise ConfigError(f"data.scale has ranges for {len(pairs)} bands, but there is one: {names[0]}.")
+    slices = len(config.band_names) // len(names)  # neighbouring ones are scaled alike
+    return between(*zip(*pairs * slices, strict=True))
 
 
 def between(low: Sequence[float], high: Sequence[float]) -> Scaling:

@@ -2,21 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_scse.config.schema import IGNORE_INDEX, DataConfig
-from seg_scse.data.entries import Entry, Mask, copy_picture, describe
+from seg_scse.config.schema import DataConfig
 from seg_scse.data.files.pictures import file_sample, open_picture
 from seg_scse.data.files.raster import Array
 from seg_scse.data.files.volumes import is_volume, plane_count
 from seg_scse.data.names import shown
-from seg_scse.data.samples import Sample
-from seg_scse.data.scale_choice import choose_scales
-from seg_scse.data.scale_measuring import Measurable
+from seg_scse.data.seen import Filled, Seen, scaling_of
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import DataError
 
@@ -62,38 +59,13 @@ def read_scaled(path: Path, config: DataConfig, state: Mapping[str, Any] | None,
             f"{shown(path)}: is a volume of {count} {config.volume.plane} slices, not one image. Name one of them by "
             f"its number from 0, such as {shown(path.name)}:{count // 2}."
         )
-    wanted = _read(file_sample(path, plane), config)
-    measured = [wanted]
-    if config.scale.per == "file" and plane is not None:  # as in the run: all slices together
-        measured = [_read(file_sample(path, number), config) for number in range(0, count, config.volume.every)]
-    data = Measurable(
-        samples=[one.sample for one in measured],
-        entries=[one.entry for one in measured],
-        image=lambda index: measured[index].pixels,
-        mask=lambda index: measured[index].mask,
-        folder=None,
-        progress=False,
-    )
-    scaling = choose_scales(config, data, [0], state).each[0]
-    return wanted.pixels if scaling is None else scaling.apply(wanted.pixels)
+    with ExitStack() as stack:
 
+        def filled(number: int | None) -> Filled:
+            return Filled(stack.enter_context(open_picture(file_sample(path, number), config)), shown(path))
 
-@dataclass(frozen=True)
-class _Decoded:
-    """An image `(H, W, C)`, filled where it holds no data, and its mask `(H, W)`, ignored there and else 0."""
-
-    sample: Sample
-    entry: Entry
-    pixels: Array
-    mask: Mask
-
-
-def _read(sample: Sample, config: DataConfig) -> _Decoded:
-    with open_picture(sample, config) as picture:
-        statistics, valid = copy_picture(picture, None)
-        pixels, _ = picture.read(slice(None), slice(None))
-        mask = np.zeros(picture.shape[:2], np.uint8)
-        if valid is not None:
-            mask[~valid] = IGNORE_INDEX
-            pixels = np.where(valid[..., None], pixels, np.array(statistics.fill(picture.dtype), pixels.dtype))
-        return _Decoded(sample, describe(picture, statistics, mask, multilabel=False, stored=False), pixels, mask)
+        wanted = filled(plane)
+        measured = [wanted]
+        if config.scale.per == "file" and plane is not None:  # as in the run: all slices together
+            measured = [filled(number) for number in range(0, count, config.volume.every)]
+        return np.asarray(Seen(wanted, config, scaling_of(measured, config, state)))

@@ -77,7 +77,7 @@ def save_cases(
         index = index_of[str(row["id"])]
         layers: dict[str, Label] = {"truth": np.asarray(data.store.mask(index)), "prediction": predict(index)}
         if images:
-            layers["image"] = rgb(displayed(data.store.image(index)))
+            layers["image"] = rgb(displayed(data.store.image(index), data.config.own_channels))
         scale, size = drawn_size(*layers["truth"].shape)
         entry = {"id": row["id"], "kind": kind, "score": row["dice_foreground"], "scale": scale, "image": None}
         for name, pixels in layers.items():

@@ -152,7 +152,7 @@ def _remade(candidate: Candidate, data: PreparedData, index: int, predict: Predi
     truth, prediction = np.asarray(data.store.mask(index)), predict(index)
     scale, size = cases.drawn_size(*truth.shape)
     return Remade(
-        image=cases.png(cases.rgb(displayed(data.store.image(index))), size, smooth=True),
+        image=cases.png(cases.rgb(displayed(data.store.image(index), data.config.own_channels)), size, smooth=True),
         truth=cases.png(truth, size, smooth=False),
         prediction=cases.png(prediction, size, smooth=False),
         scale=scale,

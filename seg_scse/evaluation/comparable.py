@@ -27,7 +27,11 @@ DISTANCES = ("hd95", "assd")
 WITHOUT_A_BETTER_SIDE = ("volume_bias",)
 
 _SAME_PROTOCOL = ("resolution", "empty", "ignore_index")
-_MAY_DIFFER = ("threshold", "threshold_from", "tta", "tile", "overlap", "precision")
+_MAY_DIFFER = {
+    **dict.fromkeys(("threshold", "threshold_from", "tta", "tile", "overlap", "precision")),
+    **{"scales": [1.0], "blend": "linear", "tile_margin": 0},
+}
+"""What may differ, with what is meant where an evaluation does not say it: how all were made before it could differ."""
 _SHOWN = 3  # ids named in a message
 
 
@@ -220,8 +224,8 @@ def _other_truth(first: Candidate, other: Candidate) -> list[str]:
 def remarks(candidates: Sequence[Candidate]) -> list[str]:
     """Say what differs in how the predictions were made, and what else a reader should know, in whole sentences."""
     found = []
-    for name in _MAY_DIFFER:
-        values = [candidate.results["protocol"].get(name) for candidate in candidates]
+    for name, unsaid in _MAY_DIFFER.items():
+        values = [candidate.results["protocol"].get(name, unsaid) for candidate in candidates]
         if any(value != values[0] for value in values):
             found.append(f"`{name}` differs: {_each(candidates, values)}.")
     weights = [(candidate.results.get("checkpoint") or {}).get("sha256") for candidate in candidates]

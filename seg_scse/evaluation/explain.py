@@ -22,6 +22,7 @@ from seg_scse.data.display import displayed
 from seg_scse.data.files.raster import Array
 from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
+from seg_scse.data.sets.cards import resolve_card
 from seg_scse.data.single import find_file, read_scaled
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.cases import choose_cases
@@ -205,10 +206,10 @@ def _pages(
     folder: Path, subjects: Sequence[Subject], loaded: Loaded, data: PreparedData | None, predictor: Predictor
 ) -> list[dict[str, Any]]:
     """Write the arrays of each page and return what is to be known about them."""
-    pages = []
+    pages, own = [], resolve_card(loaded.config.data).own_channels
     for number, subject in enumerate(tqdm(subjects, desc="pages", unit="image", disable=None, leave=False)):
         image, truth = _pixels(subject, loaded, data)
-        page, arrays = _page(predictor, image, truth)
+        page, arrays = _page(predictor, image, truth, own)
         _write_arrays(folder / f"{number}.npz", arrays)
         pages.append({"id": subject.name, "kind": subject.kind, "arrays": f"{PAGES}/{number}.npz", **page})
     return pages
@@ -222,14 +223,14 @@ def _pixels(subject: Subject, loaded: Loaded, data: PreparedData | None) -> tupl
 
 
 def _page(
-    predictor: Predictor, image: Array, truth: Pixels | None
+    predictor: Predictor, image: Array, truth: Pixels | None, own: slice
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
-    """Observe one image: facts for the page, and its arrays (see `explain`)."""
+    """Observe one image, of which some channels are drawn: facts for the page, and its arrays (see `explain`)."""
     seen = observe(predictor, image)
     predicted = np.bincount(seen.prediction.ravel(), minlength=2)
     label = 1 + int(predicted[1:].argmax())
     activation = class_activation(predictor, seen, label)
-    picture = displayed(image)
+    picture = displayed(image, own)
     arrays: dict[str, NDArray[np.generic]] = {"image": seen.window.of(picture), "prediction": seen.prediction}
     if truth is not None:
         arrays["truth"] = seen.window.of(truth)

@@ -166,6 +166,9 @@ class Study:
                 predictor.overlap,
                 predictor.threshold,
                 predictor.tta,
+                list(predictor.scales),
+                predictor.blend,
+                predictor.margin,
             ),
             provenance.versions(),
         ]

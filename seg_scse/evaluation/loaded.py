@@ -163,9 +163,12 @@ def scoring_protocol(predictor: Predictor, config: Config) -> dict[str, Any]:
         "empty": config.evaluation.empty,
         "threshold": predictor.threshold if has_threshold(config.data) else None,
         "threshold_from": "configuration" if has_threshold(config.data) else None,
-        "tta": config.evaluation.tta,
+        "tta": predictor.tta,
+        "scales": list(predictor.scales),
         "tile": predictor.tile,
         "overlap": predictor.overlap,
+        "blend": predictor.blend,
+        "tile_margin": predictor.margin,
         "ignore_index": IGNORE_INDEX,
         "precision": predictor.precision,
     }

@@ -94,7 +94,8 @@ def observe(predictor: Predictor, image: Array) -> Observation:
         predictor: a network with gates.
         image: uint8, or float32 in [0, 1], (H, W, C).
     """
-    predictor = replace(predictor, tta="none")  # the gates of the last pass are recorded: not those of a mirrored tile
+    # The gates of the last pass are recorded: not those of a mirrored tile, or of one of another size.
+    predictor = replace(predictor, tta="none", scales=(1.0,))
     side = predictor.tile
     window = Window(0, 0, image.shape[0], image.shape[1], "whole")
     if max(image.shape[:2]) > side:

@@ -82,4 +82,9 @@ def require_alike(sections: dict[str, DataConfig]) -> None:
 
 
 def _facts(section: DataConfig) -> dict[str, object]:
-    return {"classes": list(section.classes), "task": section.task, "number of bands": len(section.band_names)}
+    return {
+        "classes": list(section.classes),
+        "task": section.task,
+        "number of bands": len(section.band_names),
+        "neighbouring slices": section.volume.neighbours,
+    }

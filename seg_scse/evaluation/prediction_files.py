@@ -109,6 +109,9 @@ def prediction_files(folder: Path, ids: Sequence[str], hint: str = "") -> dict[s
 def read_prediction(path: Path, expected: Expected, encoding: Encoding, config: DataConfig) -> Labels:
     """Read one prediction exactly: no value is changed, cut or rounded.
 
+    Pixels that the file itself declares to hold no prediction, as `seg-scse predict` does where an image has no data,
+    count as class 0: the truth of the same image is ignored there.
+
     Args:
         path: the file.
         expected: size and place of the truth.
@@ -134,6 +137,8 @@ def read_prediction(path: Path, expected: Expected, encoding: Encoding, config: 
     values = _values(raster, path, encoding)
     if encoding == "binary":
         return _above(values, 0 if raster.palette is not None else BINARY_ABOVE, path)
+    if _declares_no_data(raster):
+        values = np.where(values == IGNORE_INDEX, 0, values)
     highest = highest_value(config)
     strange = [int(value) for value in (values.min(), values.max()) if not 0 <= value <= highest]
     if strange:
@@ -143,6 +148,12 @@ def read_prediction(path: Path, expected: Expected, encoding: Encoding, config: 
             f"{highest}{_meaning(strange[0], encoding, config)}."
         )
     return values.astype(np.uint8)
+
+
+def _declares_no_data(raster: Raster) -> bool:
+    """Tell whether 255 means no data: by the file's no-data value, or because it is transparent wherever it is."""
+    clear = raster.alpha and not raster.pixels[raster.pixels[..., 0] == IGNORE_INDEX, -1].any()
+    return bool(raster.nodata == IGNORE_INDEX or clear)
 
 
 def _above(values: NDArray[np.integer], threshold: int, path: Path) -> Labels:

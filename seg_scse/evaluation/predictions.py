@@ -170,6 +170,12 @@ def _score(files: _Files, config: Config, split: str, out: Path | None, data: st
 
 def _protocol(config: Config) -> dict[str, Any]:
     """How the files are scored; how they were made is not known."""
-    unknown = dict.fromkeys(("threshold", "threshold_from", "tile", "overlap", "precision"))
-    known = {"resolution": "original", "empty": config.evaluation.empty, "ignore_index": IGNORE_INDEX, "tta": "none"}
+    unknown = dict.fromkeys(("threshold", "threshold_from", "tile", "overlap", "blend", "tile_margin", "precision"))
+    known = {
+        "resolution": "original",
+        "empty": config.evaluation.empty,
+        "ignore_index": IGNORE_INDEX,
+        "tta": "none",
+        "scales": [1.0],
+    }
     return {**known, **unknown}

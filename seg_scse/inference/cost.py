@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections import Counter
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seg_scse.inference.predictor import Predictor, autocast, evaluation_mode
 from seg_scse.inference.sources import NetworkSource
-from seg_scse.inference.tta import Symmetry
+from seg_scse.inference.tta import Symmetry, sides_of
 from seg_scse.models.supervision import PREFIX
 
 
@@ -22,7 +23,7 @@ def measure_cost(source: NetworkSource) -> dict[str, Any]:
 
     Returns:
         `parameters`; `flops_per_tile`: of one tile of `tile` x `tile` pixels, 2 for each multiplication with its
-        addition (convolutions and matrix products only, as torch.utils.flop_counter counts them), times the passes of
+        addition (convolutions and matrix products only, as torch.utils.flop_counter counts them), over all passes of
         test-time augmentation; `peak_memory_bytes`: of the `gpu` what torch had allocated at most, else of the
         `process` what was resident at most, libraries, data and all (`peak_memory_of`); `megapixels_per_second`,
         `images_per_second` and `seconds`: of the clock of the source, in this process, None where it predicted fewer
@@ -57,12 +58,18 @@ def count_flops(predictor: Predictor, bands: int) -> int:
         predictor: the network and its tile.
         bands: channels of its images.
     """
-    tile = torch.zeros((1, bands, predictor.tile, predictor.tile), dtype=torch.uint8, device=predictor.device)
+    sides = Counter(sides_of(predictor.tile, predictor.scales))
+    flops = sum(_flops(predictor, bands, side) * number for side, number in sides.items())
+    return flops * len(Symmetry.of(predictor.tta))
+
+
+def _flops(predictor: Predictor, bands: int, side: int) -> int:
+    tile = torch.zeros((1, bands, side, side), dtype=torch.uint8, device=predictor.device)
     with evaluation_mode(predictor.model), autocast(predictor.device, predictor.precision):
         images = predictor.standardize(tile)
         with FlopCounterMode(display=False) as counter:
             predictor.model(images)
-    return int(counter.get_total_flops()) * len(Symmetry.of(predictor.tta))
+    return int(counter.get_total_flops())
 
 
 def _peak_memory(device: torch.device) -> tuple[int, str]:

@@ -1,11 +1,10 @@
 """Class probabilities of an image of any size."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import itemgetter
-from typing import Protocol, Self
+from functools import partial
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +15,13 @@ from seg_scse.config.schema import Config
 from seg_scse.data.files.raster import Array
 from seg_scse.data.lazy import ArrayLike
 from seg_scse.inference.labelling import Label, decide, softmax_planes
-from seg_scse.inference.tiles import blend_window, tile_starts
-from seg_scse.inference.tta import TTA, Symmetry
+from seg_scse.inference.rows import Skip, TileRow, stacked, tile_rows
+from seg_scse.inference.strips import Blender, Strip, as_strip, joined
+from seg_scse.inference.tiles import Blend, Grid, blend_axis
+from seg_scse.inference.tta import TTA, mean_over_passes
+from seg_scse.inference.uncertainty import entropy_of
 
+_Item = TypeVar("_Item")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,6 +61,20 @@ class Network(Protocol):
         """Where the probabilities are."""
         ...
 
+    def strip_rows(self, height: int) -> list[slice]:
+        """The strips that an image of this height is finished in: units of resuming and of sharing the work."""
+        ...
+
+    def strips(
+        self, image: ArrayLike, which: range | None = None, *, entropy: bool = False, skip: Skip | None = None
+    ) -> Generator[Strip]:
+        """Predict an image strip by strip, or some of its strips."""
+        ...
+
+    def batch(self, images: Sequence[ArrayLike], *, entropy: bool = False) -> list[Strip]:
+        """Predict images that each fit into one tile, several per forward pass."""
+        ...
+
     def probabilities(self, image: ArrayLike) -> Tensor:
         """Map an image to class probabilities (K', H, W)."""
         ...
@@ -73,7 +90,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts an image in tiles of the training crop size, blended by linear weights.
+    """Predicts an image in tiles of the training crop size, blended where they overlap.
 
     The tile is the training crop because a channel gate averages over what it is given: tiles of another size would
     shift the gates away from what they were in training. Smaller images are padded by reflection. Each image is
@@ -90,6 +107,10 @@ class Predictor:
         threshold: two classes, and each class of multilabel: present above this probability.
         multilabel: whether a pixel may have several classes, which are then independent of each other.
         tta: over which symmetries of a tile the probabilities are averaged.
+        scales: over which sizes of a tile they are averaged, times the symmetries.
+        blend: how weights fall towards the border of a tile.
+        margin: border of a tile in pixels that counts only where no other tile reaches.
+        fixed: whether batches that are not full are filled up, for networks that are compiled for one size.
     """
 
     model: nn.Module
@@ -102,6 +123,10 @@ class Predictor:
     threshold: float
     multilabel: bool = False
     tta: TTA = "none"
+    scales: tuple[float, ...] = (1.0,)
+    blend: Blend = "linear"
+    margin: int = 0
+    fixed: bool = False
 
     @classmethod
     def from_config(
@@ -120,6 +145,9 @@ class Predictor:
             threshold=settings.threshold,
             multilabel=config.data.task == "multilabel",
             tta=settings.tta,
+            scales=settings.scales,
+            blend=settings.blend,
+            margin=settings.margin,
         )
 
     @property
@@ -131,6 +159,62 @@ class Predictor:
         """The same predictor with another threshold in (0, 1)."""
         return replace(self, threshold=threshold)
 
+    def strip_rows(self, height: int) -> list[slice]:
+        """The rows of each strip of an image of this height: they lie between the starts of two rows of tiles."""
+        return Grid.of(height, self.tile, self.tile, self.overlap).strips
+
+    def strips(
+        self, image: ArrayLike, which: range | None = None, *, entropy: bool = False, skip: Skip | None = None
+    ) -> Generator[Strip]:
+        """Predict an image strip by strip; memory holds one row of tiles, however high the image is.
+
+        Args:
+            image: (H, W, C), uint8 or float32 in [0, 1]; each row is read once, ahead of its use, in a thread.
+            which: numbers of strips that follow each other; default: all. What they hold does not depend on that.
+            entropy: whether strips come with it.
+            skip: told rows and columns of a tile, cut at the image's edge: whether it need not be computed. Asked in
+                the thread that reads. What only such tiles cover is 0.
+
+        Yields:
+            The strips in their order; nothing of an earlier one is overwritten.
+        """
+        grid = Grid.of(image.shape[0], image.shape[1], self.tile, self.overlap)
+        wanted = range(len(grid.tops)) if which is None else which
+        if not wanted:
+            return
+        if len(grid.tops) == len(grid.lefts) == 1 and skip is None:
+            yield from self.batch([image], entropy=entropy)
+            return
+        numbers = grid.reaching(wanted)
+        axis = blend_axis(self.tile, self.overlap, self.blend, self.margin)
+        blender = Blender(grid, axis.to(self.device), numbers[0])
+        with closing(tile_rows(image, grid, numbers, skip)) as rows:
+            for row in rows:
+                with evaluation_mode(self.model):
+                    planes = self._blend(blender, row, entropy)
+                if row.number in wanted:
+                    yield as_strip(grid.strips[row.number], planes, entropy)
+
+    def batch(self, images: Sequence[ArrayLike], *, entropy: bool = False) -> list[Strip]:
+        """Predict images that each fit into one tile, `batch_size` of them per forward pass.
+
+        Args:
+            images: (H, W, C) each, with the same C, uint8 or float32 in [0, 1], of any sides up to that of a tile.
+            entropy: whether strips come with it.
+
+        Returns:
+            Of each image the one strip that it consists of.
+        """
+        found = []
+        for chunk in _chunks(images, self.batch_size):
+            tiles = _images(torch.from_numpy(stacked(chunk, self.tile)))
+            with evaluation_mode(self.model):
+                planes = self._planes(tiles.to(self.device), entropy)
+            for image, each in zip(chunk, planes, strict=True):
+                height, width = image.shape[:2]
+                found.append(as_strip(slice(0, height), each[:, :height, :width], entropy))
+        return found
+
     def probabilities(self, image: ArrayLike) -> Tensor:
         """Map an image to class probabilities.
 
@@ -141,65 +225,44 @@ class Predictor:
             float32 (K', H, W) on the device: K' = 1 for two classes, that of the foreground; K for more; K - 1 for
             multilabel, those of the classes after the first.
         """
-        height, width = image.shape[:2]
-        pad_y, pad_x = max(0, self.tile - height), max(0, self.tile - width)
-        if pad_y or pad_x:
-            image = _pad(np.asarray(image), pad_y, pad_x)
-        places = [
-            (y, x)
-            for y in tile_starts(image.shape[0], self.tile, self.overlap)
-            for x in tile_starts(image.shape[1], self.tile, self.overlap)
-        ]
-        with evaluation_mode(self.model):
-            blended = next(self._tiles(image, places))[0] if len(places) == 1 else self._blend(image, places)
-        return blended[:, :height, :width]
+        return joined(self.strips(image), image.shape[0])
 
-    def _blend(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Tensor:
-        axis = blend_window(self.tile, self.overlap).to(self.device)
-        weights = axis[:, None] * axis
-        total, norm = None, torch.zeros(image.shape[:2], device=self.device)
-        for batch, tiles in zip(_chunks(places, self.batch_size), self._tiles(image, places), strict=True):
-            if total is None:
-                total = torch.zeros((tiles.shape[1], *norm.shape), device=self.device)
-            for (y, x), tile in zip(batch, tiles, strict=True):
-                total[:, y : y + self.tile, x : x + self.tile].addcmul_(tile, weights)
-                norm[y : y + self.tile, x : x + self.tile].add_(weights)
-        assert total is not None
-        return total.div_(norm)
+    def _blend(self, blender: Blender, row: TileRow, entropy: bool) -> Tensor:
+        """Predict a row of tiles; batches do not reach into the next, so that a strip depends on its own rows only."""
+        cut = self._cutter(row.pixels)
+        for lefts in _chunks(row.lefts, self.batch_size):
+            blender.add(self._planes(cut(lefts), entropy), lefts)
+        if not blender.planes:  # nothing was predicted yet: how many planes there are tells a tile
+            blender.reserve(self._planes(cut((0,)), entropy).shape[1])
+        return blender.finish(row.lefts)
 
-    def _tiles(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
-        cut = self._cut(image, places)
-        for batch in _chunks(places, self.batch_size):
-            images = torch.stack([next(cut) for _ in batch])
-            with autocast(self.device, self.precision):
-                standardized = self.standardize(images.to(self.device))
-            yield self._average(standardized)
+    def _cutter(self, pixels: Array) -> Callable[[Sequence[int]], Tensor]:
+        """What cuts tiles (N, C, tile, tile) out of a row of tiles, by their first columns."""
+        if self.device.type == "cpu":  # copied by numpy: samples are memory-mapped, read-only, which torch warns of
+            return lambda lefts: _images(torch.from_numpy(np.stack([pixels[:, x : x + self.tile] for x in lefts])))
+        # On a GPU they are cut there: sent once, though tiles overlap, in as few bytes as they have.
+        sent = torch.from_numpy(np.array(pixels)).pin_memory().to(self.device, non_blocking=True)
+        return lambda lefts: _images(torch.stack([sent[:, x : x + self.tile] for x in lefts]))
 
-    def _average(self, tiles: Tensor) -> Tensor:
-        """Probabilities of tiles (N, C, tile, tile), the mean over the symmetries."""
-        symmetries = Symmetry.of(self.tta)
-        total: Tensor | None = None
-        for symmetry in symmetries:
-            with autocast(self.device, self.precision):
-                logits = self.model(symmetry.apply(tiles)).float()
-            found = symmetry.undo(self._activate(logits))
-            total = found if total is None else total.add_(found)
-        assert total is not None
-        return total if len(symmetries) == 1 else total.div_(len(symmetries))
+    def _planes(self, tiles: Tensor, entropy: bool) -> Tensor:
+        """Probabilities of tiles (N, C, tile, tile), and behind them their entropy, as the mean over all passes."""
+        missing = self.batch_size - len(tiles) if self.fixed else 0
+        if missing:
+            tiles = torch.cat((tiles, tiles[-1:].expand(missing, -1, -1, -1)))
+        with autocast(self.device, self.precision):
+            standardized = self.standardize(tiles)
+        planes = mean_over_passes(partial(self._once, entropy=entropy), standardized, self.tta, self.scales)
+        return planes[: len(planes) - missing]
 
-    def _activate(self, logits: Tensor) -> Tensor:
-        """Probabilities, each class a plane in memory."""
-        if self.multilabel or logits.shape[1] == 1:
-            return logits.contiguous().sigmoid()
-        return softmax_planes(logits)
-
-    def _cut(self, image: ArrayLike, places: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
-        """Tiles (C, tile, tile), row by row: a row is read once, since many files hold their pixels in whole rows."""
-        for y, row in groupby(places, key=itemgetter(0)):
-            pixels = np.asarray(image[y : y + self.tile, :])
-            for _, x in row:
-                tile = pixels[:, x : x + self.tile].transpose(2, 0, 1)
-                yield torch.from_numpy(tile.copy())  # a copy: samples are memory-mapped, read-only
+    def _once(self, tiles: Tensor, entropy: bool) -> Tensor:
+        """What the network says of standardised tiles, each class a plane in memory."""
+        with autocast(self.device, self.precision):
+            logits = self.model(tiles).float()
+        independent = self.multilabel or logits.shape[1] == 1
+        planes = logits.contiguous().sigmoid() if independent else softmax_planes(logits)
+        if not entropy:
+            return planes
+        return torch.cat((planes, entropy_of(planes, self.multilabel)[:, None]), 1)
 
     def labels(self, probabilities: Tensor) -> Label:
         """Map (K', H, W) probabilities to uint8 (H, W) class indices, or bits of a multilabel task."""
@@ -218,13 +281,11 @@ def as_logits(probabilities: Tensor, multilabel: bool = False) -> Tensor:
     return probabilities.clamp_min(1e-6).log()
 
 
-def _pad(image: Array, bottom: int, right: int) -> Array:
-    # numpy repeats the reflection where the padding is larger than the image; one pixel has no reflection.
-    height, width = image.shape[:2]
-    image = np.pad(image, ((0, bottom), (0, 0), (0, 0)), mode="reflect" if height > 1 else "edge")
-    return np.pad(image, ((0, 0), (0, right), (0, 0)), mode="reflect" if width > 1 else "edge")
+def _images(pixels: Tensor) -> Tensor:
+    """See (N, H, W, C) as (N, C, H, W): in memory the layout of convolutions, which a copy would only undo."""
+    return pixels.permute(0, 3, 1, 2)
 
 
-def _chunks(items: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+def _chunks(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -1,13 +1,14 @@
-"""How large the pixels of the samples are, for what is measured as a distance."""
+"""How large the pixels of the samples are, for what is measured as a distance, and for volumes of other pixels."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from seg_scse.config.schema import EvaluationConfig
 from seg_scse.data.files.raster import Place
 from seg_scse.data.names import shown
 from seg_scse.data.prepare import PreparedData
-from seg_scse.errors import DataError
+from seg_scse.errors import ConfigError, DataError
 
 LENGTHS = ("m", "mm")
 """Units of a file's spacing that distances are measured in; a degree has no length of its own."""
@@ -54,3 +55,45 @@ def sample_spacings(settings: EvaluationConfig, data: PreparedData, indices: Seq
 
 def _of_file(place: Place | None) -> Spacing:
     return Spacing(*place.spacing, place.unit) if place is not None and place.unit in LENGTHS else PIXEL
+
+
+def typical_spacing(places: Sequence[Place | None]) -> Spacing | None:
+    """Return the median height and width of the pixels of some images, for a checkpoint to keep.
+
+    Args:
+        places: where the images lie.
+
+    Returns:
+        None where some file does not say how large its pixels are in m or mm, or the units differ.
+    """
+    spacings = [_of_file(place) for place in places]
+    units = {spacing.unit for spacing in spacings}
+    if len(units) != 1 or units == {PIXEL.unit}:
+        return None
+    height = statistics.median(spacing.height for spacing in spacings)
+    return Spacing(height, statistics.median(spacing.width for spacing in spacings), units.pop())
+
+
+def trained_spacing(state: Mapping[str, Any]) -> Spacing | None:
+    """Return the median size of the pixels of the training images that a checkpoint keeps; older ones keep none."""
+    kept = state.get("spacing")
+    return None if kept is None else Spacing(float(kept[0]), float(kept[1]), str(kept[2]))
+
+
+def training_resample(state: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the height and width in mm that the slices of a volume are brought to for a network.
+
+    Args:
+        state: of its checkpoint.
+
+    Raises:
+        ConfigError: it does not keep the size of the training pixels in mm.
+    """
+    spacing = trained_spacing(state)
+    if spacing is None or spacing.unit != "mm":
+        found = "none" if spacing is None else f"{spacing.height:g} x {spacing.width:g} {spacing.unit}"
+        raise ConfigError(
+            f"--resample training: the checkpoint keeps no size in mm of the training pixels ({found}). Give the size, "
+            "such as --resample 0.8 0.8."
+        )
+    return spacing.height, spacing.width

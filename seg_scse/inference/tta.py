@@ -1,14 +1,17 @@
-"""The symmetries of a square tile, over which predictions are averaged at test time."""
+"""The symmetries and sizes of a square tile, over which predictions are averaged at test time."""
 
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 TTA = Literal["none", "flips", "d4"]
 """Nothing; the identity and the mirror images along the height, the width and both; or all eight symmetries."""
 
 _HEIGHT, _WIDTH = -2, -1
+_MULTIPLE = 32  # sides that every network can halve five times
 
 
 class Symmetry(NamedTuple):
@@ -43,3 +46,40 @@ class Symmetry(NamedTuple):
 
 
 IDENTITY = Symmetry(False, ())
+
+
+def sides_of(tile: int, scales: Sequence[float]) -> list[int]:
+    """Return the sides of a tile at some scales in pixels: the nearest multiples of 32, its own at scale 1."""
+    return [tile if scale == 1 else max(1, round(tile * scale / _MULTIPLE)) * _MULTIPLE for scale in scales]
+
+
+def mean_over_passes(predict: Callable[[Tensor], Tensor], tiles: Tensor, tta: TTA, scales: Sequence[float]) -> Tensor:
+    """Predict square tiles at each size in each symmetry, and average what comes back.
+
+    Args:
+        predict: from tiles (N, C, s, s) to maps (N, K, s, s), which it does not keep.
+        tiles: (N, C, side, side).
+        tta: the symmetries.
+        scales: the sizes, as shares of `side`. What is enlarged or reduced goes back by the same interpolation, which
+            keeps sums over the classes.
+
+    Returns:
+        (N, K, side, side).
+    """
+    symmetries, side = Symmetry.of(tta), tiles.shape[-1]
+    total: Tensor | None = None
+    for other in sides_of(side, scales):
+        scaled = _resized(tiles, other)
+        for symmetry in symmetries:
+            found = _resized(symmetry.undo(predict(symmetry.apply(scaled))), side)
+            total = found if total is None else total.add_(found)
+    assert total is not None
+    passes = len(scales) * len(symmetries)
+    return total if passes == 1 else total.div_(passes)
+
+
+def _resized(maps: Tensor, side: int) -> Tensor:
+    """Bring square maps to another side by bilinear interpolation, averaged where they become smaller."""
+    if maps.shape[-1] == side:
+        return maps
+    return interpolate(maps, (side, side), mode="bilinear", align_corners=False, antialias=side < maps.shape[-1])

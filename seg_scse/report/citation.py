@@ -47,7 +47,10 @@ def decision(results: Results) -> str:
     if protocol.threshold is not None:
         tuned = ", chosen on validation images" if measured.is_tuned(results) else ""
         said = f"threshold {protocol.threshold:g}{tuned}; "
-    return said + {"none": "", "flips": "mean of 4 mirrored copies; ", "d4": "mean of 8 copies; "}[protocol.tta]
+    said += {"flips": "mean of 4 mirrored copies; ", "d4": "mean of 8 copies; "}.get(protocol.tta or "", "")
+    if protocol.scales is not None and len(protocol.scales) > 1:
+        said += f"mean of {len(protocol.scales)} sizes; "
+    return said
 
 
 def _weights(results: Results) -> str:

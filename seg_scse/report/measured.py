@@ -32,7 +32,7 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
         ("Foreground", f"Stands for {foreground(results)}."),
         ("Empty masks", _empty_policy(results)),
         ("Decision", decision(results)),
-        ("Copies", _TTA.get(results.protocol.tta)),
+        ("Copies", _copies(results)),
         ("Tiles", _tiles(results)),
         ("Arithmetic", _arithmetic(results)),
         ("Boundaries", boundaries(results)),
@@ -182,14 +182,29 @@ def _threshold_from(source: str | None) -> str:
     return _STATED.get(source) or f" (chosen on validation images and then frozen: {visible(source)})"
 
 
+def _copies(results: Results) -> str | None:
+    """Over which copies of a tile the probabilities were averaged."""
+    protocol = results.protocol
+    said = [sentence for kind, sentence in _TTA.items() if kind == protocol.tta]
+    if protocol.scales is not None and protocol.scales != (1.0,):
+        sizes = ", ".join(f"{scale:g}" for scale in protocol.scales)
+        said.append(f"Probabilities are averaged over each tile at {sizes} times its size.")
+    return " ".join(said) or None
+
+
 def _tiles(results: Results) -> str | None:
     side, overlap = results.protocol.tile, results.protocol.overlap
     if side is None or overlap is None:
         return None
-    return (
+    said = (
         f"Images larger than {side} px are predicted in tiles of {side} × {side} px, overlapping by at least "
         f"{100 * overlap:g} %."
     )
+    if results.protocol.blend == "gaussian":
+        said += " Weights fall from the middle of a tile as a Gaussian."
+    if results.protocol.tile_margin:
+        said += f" The outer {results.protocol.tile_margin} px of a tile count only where no other tile reaches."
+    return said
 
 
 def _arithmetic(results: Results) -> str | None:

@@ -106,4 +106,7 @@ def _protocol(results: Results, facts: Mapping[str, Any]) -> list[str]:
         )
     if protocol.tta != "none":
         found.append(f"Scored with test-time augmentation ({protocol.tta}); predict uses none.")
+    if protocol.scales != (1.0,):
+        sizes = ", ".join(f"{scale:g}" for scale in protocol.scales or ())
+        found.append(f"Scored as the mean over tiles at {sizes} times their size; predict uses one size.")
     return found

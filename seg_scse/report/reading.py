@@ -53,15 +53,18 @@ class Surface(Part):
 
 
 class Protocol(Part):
-    """How predictions were made and scored; what does not apply to masks of unknown origin is None."""
+    """How predictions were made and scored; None: unknown, or not the same for all networks."""
 
     resolution: str
     empty: Literal["exclude", "one", "zero"]
     threshold: float | None
     threshold_from: str | None = "configuration"
-    tta: Literal["none", "flips", "d4"] = "none"
+    tta: Literal["none", "flips", "d4"] | None = "none"
+    scales: tuple[float, ...] | None = (1.0,)
     tile: Natural | None = None
     overlap: float | None = None
+    blend: Literal["linear", "gaussian"] | None = None
+    tile_margin: Natural | None = None
     ignore_index: Natural
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     surface: Surface | None = None

@@ -23,6 +23,7 @@ from seg_scse.files import write_text
 from seg_scse.inference.counting import Scored, count_split
 from seg_scse.inference.device import choose_precision, choose_workers
 from seg_scse.inference.predictor import Predictor
+from seg_scse.inference.spacing import typical_spacing
 from seg_scse.losses import SegmentationLoss, answer_counts, build_loss, class_weights, compile_loss, weights_text
 from seg_scse.models import build_model
 from seg_scse.models.recompute import recompute_stages
@@ -219,17 +220,24 @@ def _facts(config: Config, data: PreparedData, state: Mapping[str, Any] | None) 
         "scale": data.store.scales.as_state(),
         "data_digest": data.store.digest,
         "splits": data.splits(),
+        "spacing": _spacing(data),
         # Of the start: with the batch size of the configuration they are the samples of a step, which stay.
         "processes": distributed.world_size() if state is None else state["processes"],
         "world": distributed.world_size(),
     }
 
 
+def _spacing(data: PreparedData) -> list[float | str] | None:
+    """Return height, width and unit of a typical training pixel, None where the files do not say."""
+    found = typical_spacing([data.store.entries[index].place for index in data.manifest.indices("train")])
+    return None if found is None else list(found)
+
+
 def _loader(
     config: Config, data: PreparedData, train: Sequence[int], sampler: EpochBatchSampler, device: torch.device
 ) -> TrainingLoader:
     settings = config.trainer
-    transform = build_transform(config.augmentation, settings.crop, colour=config.data.bands is None)
+    transform = build_transform(config.augmentation, settings.crop, colour=data.config.coloured)
     dataset = TrainingSet(data.store, train, transform, config.seed, _placement(settings))
     return training_loader(dataset, sampler, choose_workers(settings, device), device.type == "cuda")
 

@@ -93,7 +93,7 @@ class Panel:
         image, truth = self._data.store.image(index), np.asarray(self._data.store.mask(index))
         height, width = small(*truth.shape)
         step = max(1, min(truth.shape[0] // (2 * height), truth.shape[1] // (2 * width)))
-        picture = displayed(np.asarray(image[::step, ::step]))
+        picture = displayed(np.asarray(image[::step, ::step]), self._data.config.own_channels)
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
         return np.ascontiguousarray(np.broadcast_to(picture, (height, width, 3))), reduce_labels(truth, height, width)
 

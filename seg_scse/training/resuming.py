@@ -18,6 +18,7 @@ _FIXED = {
     "data.channels": _NETWORK,
     "data.bands": _NETWORK,
     "data.use": _NETWORK,
+    "data.volume.neighbours": _NETWORK,
     "data.split.": "the samples stay as splits.csv divides them",
     "data.scale.": "the network has learned from this scale",
     "averaging.method": "the steps so far were not averaged so",

@@ -248,6 +248,16 @@ def test_what_may_differ_is_remarked(a, tmp_path):
     assert "`tta` differs: none in plain, flips in other." in content["remarks"]
 
 
+def test_other_blending_of_tiles_is_remarked_and_its_absence_means_the_default(a, tmp_path):
+    how = {"scales": [1.0], "blend": "linear", "tile_margin": 0}
+    assert compared(a, other(tmp_path, protocol=how))["remarks"] == [], "evaluated before and after there were others"
+    how = {"scales": [0.5, 1.0], "blend": "gaussian", "tile_margin": 16}
+    found = compared(a, other(tmp_path / "again", protocol=how))["remarks"]
+    assert "`scales` differs: [1.0] in plain, [0.5, 1.0] in other." in found
+    assert "`blend` differs: linear in plain, gaussian in other." in found
+    assert "`tile_margin` differs: 0 in plain, 16 in other." in found
+
+
 def test_one_checkpoint_twice_is_remarked(a, tmp_path):
     twin = other(tmp_path, checkpoint=json.loads((a / "evaluation/test/results.json").read_text())["checkpoint"])
     assert "Some of these evaluations are of the same checkpoint." in compared(a, twin)["remarks"]

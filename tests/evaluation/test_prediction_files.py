@@ -15,6 +15,7 @@ from seg_scse.evaluation.prediction_files import (
     require_readable,
     write_prediction,
 )
+from seg_scse.prediction.writing.rasters import write_label_map
 
 THREE = DataConfig(classes=("background", "round", "long"))
 TWO = DataConfig(classes=("background", "cell"))
@@ -34,6 +35,18 @@ def test_a_written_label_map_is_read_back_exactly(tmp_path):
     found = prediction_files(tmp_path, ["patient/slice.07"])
     assert found == {"patient/slice.07": tmp_path / "patient" / "slice.07.png"}
     np.testing.assert_array_equal(read_prediction(found["patient/slice.07"], SIZE, "index", THREE), DRAWN)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("config", "encoding"), [(THREE, "palette"), (LABELS, "index")], ids=["classes", "bits"])
+def test_pixels_declared_to_hold_no_data_count_as_the_first_class(tmp_path, suffix, config, encoding):
+    labels = np.where(DRAWN == 1, 255, DRAWN).astype(np.uint8)
+    path, facts = tmp_path / f"a{suffix}", {"classes": config.classes, "task": config.task}
+    write_label_map(path, [labels], labels.shape, None, nodata=255, **facts)
+    np.testing.assert_array_equal(read_prediction(path, SIZE, encoding, config), np.where(DRAWN == 1, 0, DRAWN))
+    write_label_map(path, [labels], labels.shape, None, nodata=None, **facts)
+    with pytest.raises(DataError, match="holds the value 255"):
+        read_prediction(path, SIZE, encoding, config)
 
 
 @pytest.mark.parametrize("sample_id", ["../a", "a/../../b", "/a"])

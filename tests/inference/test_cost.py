@@ -24,6 +24,11 @@ def test_every_pass_of_test_time_augmentation_counts() -> None:
     assert [count_flops(predictor(network, tta=kind), 3) for kind in ("flips", "d4")] == [4 * CONV, 8 * CONV]
 
 
+def test_a_tile_in_other_sizes_counts_by_its_pixels() -> None:
+    network = nn.Conv2d(3, 4, 3, padding=1)
+    assert count_flops(predictor(network, scales=(1.0, 2.0, 2.0), tta="flips"), 3) == 4 * (1 + 4 + 4) * CONV
+
+
 def test_counting_leaves_the_network_as_it_is() -> None:
     model = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)).train()
     count_flops(predictor(model), 3)

@@ -3,11 +3,13 @@ import pytest
 import torch
 from torch import nn
 
+from seg_scse.data.lazy import Window, Windowed
 from seg_scse.data.scaling import Scaled, Scaling
 from seg_scse.errors import ConfigError
 from seg_scse.inference.ensemble import Ensemble
 from seg_scse.inference.scoring import score_split
 from seg_scse.inference.sources import NetworkSource
+from seg_scse.inference.uncertainty import entropy_of
 
 from .drawn import Bright, drawn, predictor
 
@@ -64,6 +66,83 @@ def test_each_member_sees_the_image_in_its_own_scale() -> None:
     each = [member.probabilities(scaling.apply(pixels)) for member, scaling in zip(members, scalings, strict=True)]
     assert torch.allclose(found, (each[0] + each[1]) / 2, atol=1e-6)
     assert (each[1] - members[1].probabilities(scalings[0].apply(pixels))).abs().max() > 0.05
+
+
+def test_an_image_in_the_scale_of_the_first_alone_is_refused() -> None:
+    pixels = np.zeros((40, 50, 3), np.float32)
+    scalings = [Scaling((0.0,) * 3, (1000.0,) * 3), Scaling((200.0,) * 3, (700.0,) * 3)]
+    members = (predictor(brighter(-1)), predictor(brighter(1)))
+    with pytest.raises(
+        ConfigError, match=r"trained on images in other scales, .* that of the first: give an image file"
+    ):
+        Ensemble(members, scalings).probabilities(pixels)
+    Ensemble(members, [scalings[0], scalings[0]]).probabilities(pixels)
+
+
+TALL = np.random.default_rng(0).integers(0, 256, (150, 97, 3), np.uint8)
+
+
+class Stored(Windowed):
+    shape, dtype = TALL.shape, TALL.dtype
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def __getitem__(self, window: Window) -> np.ndarray:
+        self.rows += range(150)[window[0]]
+        return TALL[window].copy()
+
+
+def of_three_sizes() -> Ensemble:
+    return Ensemble(tuple(predictor(brighter(by), tile=tile) for by, tile in ((-1, 32), (0, 48), (3, 160))))
+
+
+def test_strips_are_those_of_the_first_member_and_a_file_is_read_once() -> None:
+    ensemble, image = of_three_sizes(), Stored()
+    strips = list(ensemble.strips(image, entropy=True))
+    assert [strip.rows for strip in strips] == ensemble.strip_rows(150) == ensemble.members[0].strip_rows(150)
+    assert sorted(image.rows) == list(range(150))
+    each = torch.stack([member.probabilities(TALL) for member in ensemble.members])
+    found = torch.cat([strip.probabilities for strip in strips], 1)
+    assert torch.allclose(found, each.mean(0), atol=1e-6)
+    assert torch.equal(found, ensemble.probabilities(TALL))
+
+
+def test_a_strip_of_an_ensemble_has_the_same_bits_whichever_strips_are_asked_for() -> None:
+    ensemble = of_three_sizes()
+    everything = list(ensemble.strips(TALL, entropy=True))
+    for first, last in ((0, 1), (1, 3), (2, 3), (4, len(everything))):
+        found = list(ensemble.strips(TALL, range(first, last), entropy=True))
+        assert [strip.rows for strip in found] == [strip.rows for strip in everything[first:last]]
+        for strip, expected in zip(found, everything[first:last], strict=True):
+            assert torch.equal(strip.probabilities, expected.probabilities)
+            assert torch.equal(strip.entropy, expected.entropy)
+    assert list(ensemble.strips(TALL, range(3, 3))) == []
+
+
+def test_the_entropy_is_the_mean_of_the_members_and_what_is_left_their_disagreement() -> None:
+    members = (predictor(brighter(-2)), predictor(brighter(2)))
+    (strip,) = Ensemble(members).strips(TALL[:32, :32], entropy=True)
+    each = [entropy_of(member.probabilities(TALL[:32, :32])) for member in members]
+    assert torch.allclose(strip.entropy, (each[0] + each[1]) / 2, atol=1e-6)
+    assert (entropy_of(strip.probabilities) - strip.entropy).min() > 0.05
+
+
+def test_images_that_fit_into_a_tile_of_each_member_are_batched() -> None:
+    ensemble, images = of_three_sizes(), [TALL[:20, :30], TALL[40:72, :5]]
+    found = ensemble.batch(images, entropy=True)
+    for strip, image in zip(found, images, strict=True):
+        assert strip.rows == slice(0, len(image))
+        assert torch.allclose(strip.probabilities, ensemble.probabilities(image), atol=1e-6)
+        assert strip.entropy.shape == image.shape[:2]
+    assert ensemble.batch([]) == []
+
+
+def test_what_all_members_skip_is_0() -> None:
+    ensemble = of_three_sizes()
+    strips = list(ensemble.strips(TALL, skip=lambda rows, columns: rows.stop - rows.start < 150))
+    each = ensemble.members[2].probabilities(TALL)
+    assert torch.allclose(torch.cat([strip.probabilities for strip in strips], 1), each / 3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,12 @@ def test_every_tile_has_the_training_size() -> None:
     model = Recorder(1)
     predictor(model).probabilities(image(150, 97))
     assert {shape[2:] for shape in model.shapes} == {(64, 64)}
-    assert max(shape[0] for shape in model.shapes) == 3
+
+
+def test_a_batch_is_full_but_at_the_end_of_a_row_of_tiles() -> None:
+    model = Recorder(1)
+    predictor(model, batch_size=3).probabilities(image(150, 210))
+    assert [shape[0] for shape in model.shapes] == [3, 2] * 3
 
 
 def test_blended_tiles_equal_the_whole_image_for_a_pointwise_network() -> None:
@@ -61,7 +66,7 @@ def test_blended_tiles_equal_the_whole_image_for_a_pointwise_network() -> None:
     assert torch.allclose(blended, model.conv(whole)[0].softmax(0), atol=1e-6)
 
 
-def test_an_image_is_read_by_rows_of_tiles_and_predicted_to_the_bit_as_from_memory() -> None:
+def test_each_row_of_an_image_is_read_once_and_predicted_to_the_bit_as_from_memory() -> None:
     pixels, asked = image(150, 200), []
 
     class Stored(Windowed):
@@ -74,7 +79,7 @@ def test_an_image_is_read_by_rows_of_tiles_and_predicted_to_the_bit_as_from_memo
     scaling = Scaling((0.0, 10.0, 20.0), (255.0, 200.0, 90.0))
     network = predictor(Recorder(3, kernel=5))
     by_windows = network.probabilities(Scaled(Stored(), scaling))
-    assert asked == [slice(y, y + 64) for y in (0, 43, 86)]
+    assert asked == [slice(0, 64), slice(64, 107), slice(107, 150)]
     assert torch.equal(by_windows, network.probabilities(scaling.apply(pixels)))
 
 
@@ -139,15 +144,18 @@ def test_the_configuration_says_how_a_network_is_applied() -> None:
             "evaluation.batch_size=7",
             "evaluation.threshold=0.3",
             "evaluation.tta=d4",
+            "evaluation.scales=[0.75, 1]",
+            "evaluation.blend=gaussian",
+            "evaluation.margin=8",
         ],
     )
     model, standardize = Recorder(2), Standardizer([0.5], [0.2])
     network = Predictor.from_config(config, model, standardize, torch.device("cpu"), "bf16")
-    assert network == Predictor(
-        model, standardize, torch.device("cpu"), "bf16", 96, 0.5, 7, 0.3, multilabel=True, tta="d4"
-    )
+    how = {"multilabel": True, "tta": "d4", "scales": (0.75, 1.0), "blend": "gaussian", "margin": 8}
+    assert network == Predictor(model, standardize, torch.device("cpu"), "bf16", 96, 0.5, 7, 0.3, **how)
     plain = Predictor.from_config(Config(), model, standardize, torch.device("cpu"), "fp32")
-    assert (plain.multilabel, plain.tta, plain.members) == (False, "none", (plain,))
+    assert (plain.multilabel, plain.tta, plain.scales, plain.members) == (False, "none", (1.0,), (plain,))
+    assert (plain.blend, plain.margin, plain.fixed) == ("linear", 0, False)
 
 
 def test_the_labels_of_a_multilabel_network_do_not_compete() -> None:

@@ -18,6 +18,9 @@ def facts(folder) -> dict[str, str]:
     return dict(measured.what_was_measured(results, read_per_image(folder / "per_image.csv", results)))
 
 
+PROTOCOL = {"resolution": "original", "empty": "exclude", "threshold": 0.5, "ignore_index": 255}
+
+
 def changed(folder, **protocol) -> dict:
     return read_results(folder / "results.json").protocol.model_dump(mode="json") | protocol
 
@@ -76,6 +79,20 @@ def test_options_of_the_prediction_are_stated_where_they_were_used(make_run, tmp
     assert "IoU with a true one is above 0.5" in text["Objects"]
     assert "centre lines" in text["Centre lines"]
     assert {"Tiles", "Arithmetic"}.isdisjoint(text)
+
+
+def test_sizes_blending_and_margin_are_stated_where_they_are_not_the_default(make_run):
+    used = {"scales": [0.75, 1.0], "tile": 256, "overlap": 0.25, "blend": "gaussian", "tile_margin": 16}
+    folder = make_run(protocol=PROTOCOL | used)
+    text = facts(folder)
+    assert text["Copies"] == "Probabilities are averaged over each tile at 0.75, 1 times its size."
+    assert "Weights fall from the middle of a tile as a Gaussian." in text["Tiles"]
+    assert "The outer 16 px of a tile count only where no other tile reaches." in text["Tiles"]
+    assert "mean of 2 sizes; " in citation(read_results(folder / "results.json"))
+
+
+def test_an_ensemble_whose_members_differ_claims_no_copies(make_run):
+    assert "Copies" not in facts(make_run(protocol=PROTOCOL | {"tta": None, "scales": None}))
 
 
 def test_labels_that_may_overlap_are_said_to_be_scored_one_by_one(make_run):

@@ -148,11 +148,13 @@ def test_what_only_the_evaluation_did_is_said(make_run: Run) -> None:
     folder = make_run()
     results = json.loads((folder / "results.json").read_text())
     results["protocol"] |= {"threshold": 0.43, "threshold_from": "val: dice_per_image, n = 5", "tta": "d4"}
+    results["protocol"]["scales"] = [0.75, 1.0]
     results["data"]["same_as_training"] = False
     (folder / "results.json").write_text(json.dumps(results))
     text = section(card_of(folder), "Limitations")
     assert "Scored at the threshold 0.43 (val: dice\\_per\\_image, n = 5); predict uses 0.5." in text
     assert "Scored with test-time augmentation (d4); predict uses none." in text
+    assert "Scored as the mean over tiles at 0.75, 1 times their size; predict uses one size." in text
     assert "not those that the network was trained with" in text
 
 

@@ -117,12 +117,13 @@ def _view(pair: Pair, bands: Sequence[BandRow], config: DataConfig) -> View | No
     except DataError:
         return None
     usable = np.ones(pixels.shape[:2], bool) if valid is None else valid
+    own = config.own_channels
     values = [pixels[..., band][usable] for band in range(pixels.shape[2])]
     return View(
         sample=sample,
         shape=(height, width),
         cropped=pixels.shape[:2] != (height, width),
-        rgb=_small(_displayed(pixels, config.band_names, bands)),
+        rgb=_small(_displayed(pixels[..., own], config.slice_bands, bands[own])),
         labels=_sampled(np.where(usable, _one_label(labels, config), IGNORE_INDEX).astype(np.uint8)),
         counts=np.stack([_histogram(band, row) for band, row in zip(values, bands, strict=True)]),
         top=np.array([(band == row.high).sum() for band, row in zip(values, bands, strict=True)]),

@@ -94,7 +94,10 @@ class ArrayWindows:
     Attributes:
         shape: `(H, W, C)`.
         dtype: type of `DTYPES` of its pixels.
+        partial: False: such a file says nothing about pixels without data.
     """
+
+    partial = False
 
     def __init__(self, path: Path, header: ArrayHeader) -> None:
         order: Any = "F" if header.fortran else "C"

@@ -84,8 +84,13 @@ class Channels:
     dtype: str
 
     @classmethod
-    def decide(cls, raster: Raster, config: DataConfig) -> "Channels":
+    def decide(cls, raster: Raster, config: DataConfig, trained: bool = False) -> "Channels":
         """Look at any part of a file and decide.
+
+        Args:
+            raster: the part.
+            config: what is declared.
+            trained: a network exists that takes these bands: no other ones can be declared.
 
         Raises:
             DataError: bands that nobody named, another number or order of them than declared.
@@ -93,12 +98,15 @@ class Channels:
         dtype = "uint8" if raster.palette is not None else raster.pixels.dtype.name
         facts = ["are turned upright by their EXIF orientation"] if raster.turned else []
         if config.bands is not None:
-            _check_bands(raster, config.bands)
-            return cls(config, tuple(facts), len(config.band_names), dtype)
+            _check_bands(raster, config.bands, trained)
+            if raster.alpha and raster.format != "TIFF":  # of a TIFF that says nothing: bands are often marked so
+                facts.append(f"carry an alpha channel, which is taken as the band {config.bands[-1]}")
+            return cls(config, tuple(facts), len(config.slice_bands), dtype)
         if raster.kind == "bands":
             count = raster.pixels.shape[2]
             axes = " (an array is read as height x width x bands)" if raster.format == "NPY" else ""
-            raise DataError(f"has {count} bands{axes}. Name them: {_proposed(raster, count)}.")
+            cure = _taken(config.band_names) if trained else f"Name them: {_proposed(raster, count)}."
+            raise DataError(f"has {count} bands{axes}. {cure}")
         if raster.alpha:
             facts.append(f"carry an {'opaque ' if config.alpha == 'opaque' else ''}alpha channel, dropped")
         if config.channels == "rgb" and raster.kind == "gray":
@@ -115,7 +123,7 @@ class Channels:
         if self.config.bands is not None:
             if alpha is not None:
                 colours = np.concatenate([colours, alpha[..., None]], axis=2)
-            used = [self.config.bands.index(name) for name in self.config.band_names]
+            used = [self.config.bands.index(name) for name in self.config.slice_bands]
             colours = colours if used == list(range(len(self.config.bands))) else colours[..., used]
         else:
             if alpha is not None and self.config.alpha == "opaque":
@@ -133,10 +141,20 @@ class Channels:
         return colours[..., :1]
 
 
-def _check_bands(raster: Raster, names: tuple[str, ...]) -> None:
+def _taken(names: Sequence[str]) -> str:
+    """What to do where a network exists."""
+    return (
+        f"The network takes {len(names)}: {', '.join(names)}. Choose another run, or write these bands to a file of "
+        "their own."
+    )
+
+
+def _check_bands(raster: Raster, names: tuple[str, ...], trained: bool) -> None:
     count = raster.pixels.shape[2] + (2 if raster.kind == "palette" else 0)
     if count != len(names):
         bands = "1 band" if count == 1 else f"{count} bands"
+        if trained:
+            raise DataError(f"has {bands}. {_taken(names)}")
         raise DataError(
             f"has {bands}, but data.bands names {len(names)} ({', '.join(names)}). "
             f"Set {_proposed(raster, count, names)}."
@@ -145,7 +163,5 @@ def _check_bands(raster: Raster, names: tuple[str, ...]) -> None:
     wanted = [name.casefold() for name in names]
     actual = [name.casefold() for name in found]
     if sorted(wanted) == sorted(actual) and wanted != actual:
-        raise DataError(
-            f"names its bands {', '.join(found)}, but data.bands says {', '.join(names)}. "
-            f"Set data.bands: [{', '.join(found)}]."
-        )
+        cure = "Write them in that order." if trained else f"Set data.bands: [{', '.join(found)}]."
+        raise DataError(f"names its bands {', '.join(found)}, but data.bands says {', '.join(names)}. {cure}")

@@ -42,6 +42,7 @@ class _Decoding:
                 warnings.filterwarnings("error", module=r"PIL\b")
                 warnings.filterwarnings("ignore", module=r"(pydicom|nibabel)\b")
                 warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+                warnings.filterwarnings("ignore", message="The given matrix is equal to Affine.identity")
                 self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             self._inside += 1
         return self

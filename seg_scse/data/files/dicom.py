@@ -1,8 +1,9 @@
 """DICOM images: stored values with the rescale slope and intercept applied, and MONOCHROME1 turned to black is zero."""
 
 import importlib
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,31 @@ from seg_scse.errors import DataError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
+
+class Position(NamedTuple):
+    """Where a slice lies, from the header of its file.
+
+    Attributes:
+        file: the file.
+        corner: `(3,)` mm, centre of the first pixel, in DICOM's directions.
+        along: `(3,)` unit vector of growing columns.
+        down: `(3,)` unit vector of growing rows.
+        spacing: height and width of a pixel, mm.
+        shape: rows and columns.
+        series: SeriesInstanceUID.
+    """
+
+    file: Path
+    corner: NDArray[np.float64]
+    along: NDArray[np.float64]
+    down: NDArray[np.float64]
+    spacing: tuple[float, float]
+    shape: tuple[int, int]
+    series: str
+
+
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_SQUARE = 1e-2  # how far directions may be from unit length and right angles: some devices write few digits
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -147,3 +172,47 @@ def dicom_place(stream: BinaryIO) -> Place | None:
     pydicom = _pydicom()
     with decoding:
         return _place(pydicom.dcmread(stream, stop_before_pixels=True))
+
+
+def read_position(path: Path) -> Position:
+    """Read where a slice of a scan lies, from the header of its file.
+
+    Raises:
+        DataError: with the name of the file: it cannot be read, or does not say where it lies.
+    """
+    from seg_scse.data.files.reading import opened
+
+    with opened(path) as (stream, _, format_):
+        if format_ != "DICOM":
+            raise DataError(f"is a {format_} file, not a slice of a DICOM series. Leave it out.")
+        pydicom = _pydicom()
+        with decoding:
+            return _position(path, pydicom.dcmread(stream, stop_before_pixels=True))
+
+
+def _position(path: Path, dataset: "FileDataset") -> Position:
+    lengths = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+    values = {name: np.array(dataset.get(name) or (), np.float64) for name in lengths}
+    absent = [name for name, length in lengths.items() if values[name].shape != (length,)]
+    absent += [name for name in ("Rows", "Columns", "SeriesInstanceUID") if dataset.get(name) is None]
+    if absent:
+        raise DataError(
+            f"does not say where it lies in its series ({', '.join(absent)} missing). Predict the files as images: "
+            "--series files."
+        )
+    along, down = np.split(values["ImageOrientationPatient"], 2)
+    if abs(float(along @ down)) > _SQUARE or not np.allclose([along @ along, down @ down], 1, atol=_SQUARE):
+        raise DataError(
+            "has an ImageOrientationPatient that is no pair of perpendicular directions. Correct the header."
+        )
+    if not (np.isfinite(values["ImagePositionPatient"]).all() and values["PixelSpacing"].min() > 0):
+        raise DataError("has a position or a PixelSpacing that is no length. Correct the header.")
+    return Position(
+        file=path,
+        corner=values["ImagePositionPatient"],
+        along=along,
+        down=down,
+        spacing=(float(values["PixelSpacing"][0]), float(values["PixelSpacing"][1])),
+        shape=(int(dataset.Rows), int(dataset.Columns)),
+        series=str(dataset.SeriesInstanceUID),
+    )

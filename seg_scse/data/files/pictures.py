@@ -24,14 +24,16 @@ from seg_scse.errors import DataError
 WINDOWED_FROM = 16_000_000
 """TIFF files of more pixels are read by windows; smaller ones are decoded once."""
 
+_ANY_SIZE = 1 << 40
 _CORNER = slice(0, 1)
 
 
 class _Source(Protocol):
-    """A file of which windows can be had; `shape` and `dtype` are those of the file."""
+    """A file of which windows can be had; `shape` and `dtype` are those of the file, `partial`: it may lack data."""
 
     shape: tuple[int, int, int]
     dtype: str
+    partial: bool
 
     def read(self, rows: slice, columns: slice) -> Raster: ...
     def close(self) -> None: ...
@@ -43,6 +45,7 @@ class _Whole:
     def __init__(self, raster: Raster) -> None:
         height, width, bands = raster.pixels.shape
         self.shape, self.dtype = (height, width, bands), raster.pixels.dtype.name
+        self.partial = raster.valid is not None
         self._raster = raster
 
     def read(self, rows: slice, columns: slice) -> Raster:
@@ -61,7 +64,7 @@ class _Named:
 
     def __init__(self, source: _Source, path: Path) -> None:
         self._source, self._path = source, path
-        self.shape, self.dtype = source.shape, source.dtype
+        self.shape, self.dtype, self.partial = source.shape, source.dtype, source.partial
 
     def read(self, rows: slice, columns: slice) -> Raster:
         with named(self._path):
@@ -78,6 +81,7 @@ class _Stack:
         self._sources = sources
         height, width, _ = sources[0].shape
         self.shape, self.dtype = (height, width, len(sources)), sources[0].dtype
+        self.partial = all(source.partial for source in sources)
         first = sources[0].read(_CORNER, _CORNER)
         for source, path in zip(sources, paths, strict=True):
             with named(path):
@@ -120,13 +124,14 @@ class Picture:
         place: georeference or size of the pixels, where the file says so.
         nodata: the no-data value that the file declares, or None.
         windowed: reading a window reads only that part of the file.
+        partial: there may be pixels without data; where not, no window has any.
     """
 
-    def __init__(self, source: _Source, path: Path, config: DataConfig, windowed: bool) -> None:
+    def __init__(self, source: _Source, path: Path, config: DataConfig, windowed: bool, trained: bool = False) -> None:
         self._source, self._path = source, path
         corner = source.read(_CORNER, _CORNER)
         with named(path):
-            self._channels = Channels.decide(corner, config)
+            self._channels = Channels.decide(corner, config, trained)
         self._whole: tuple[Array, Valid] | None = None
         self.shape = (*source.shape[:2], self._channels.count)
         self.dtype = self._channels.dtype
@@ -134,6 +139,7 @@ class Picture:
         self.place: Place | None = corner.place
         self.nodata = corner.nodata
         self.windowed = windowed
+        self.partial = source.partial or config.nodata is not None or self.dtype == "float32"
 
     def read(self, rows: slice, cols: slice) -> tuple[Array, Valid]:
         """Read a window.
@@ -165,16 +171,17 @@ class Picture:
         return np.ascontiguousarray(pixels[rows, cols]), part
 
 
-def _source(path: Path, config: DataConfig, plane: int | None) -> tuple[_Source, bool]:
-    """Open a file by windows where that pays, else decode it."""
+def _source(path: Path, config: DataConfig, plane: int | None, trained: bool) -> tuple[_Source, bool]:
+    """Open a file by windows where that pays, else decode it, which asks for `max_pixels` again."""
+    by_window = _ANY_SIZE if trained else config.max_pixels
     with opened(path) as (stream, size, format_):
         if format_ == "TIFF":
-            header = checked_header(stream, size, config.max_pixels)
+            header = checked_header(stream, size, by_window)
             if header.shape[0] * header.shape[1] > WINDOWED_FROM and window_dtype(header):
                 return RasterWindows(path, header), True
             stream.seek(0)
         elif format_ == "NPY":
-            array = read_array_header(stream, size, config.max_pixels)
+            array = read_array_header(stream, size, by_window)
             if kept_dtype(array.dtype) and plane is None:
                 return ArrayWindows(path, array), True
             stream.seek(0)
@@ -182,29 +189,52 @@ def _source(path: Path, config: DataConfig, plane: int | None) -> tuple[_Source,
 
 
 @contextmanager
-def open_picture(sample: Sample, config: DataConfig) -> Iterator[Picture]:
+def open_picture(sample: Sample, config: DataConfig, trained: bool = False) -> Iterator[Picture]:
     """Open the image of a sample.
 
     Args:
         sample: `image`, `bands` and `plane` are used.
         config: `channels`, `bands`, `use`, `alpha`, `nodata`, `volume` and `max_pixels` are used.
+        trained: it is for a network that exists, whose bands cannot be named otherwise any more. `max_pixels` then
+            holds for files that are decoded whole only, since prediction by windows needs little memory.
 
     Raises:
         DataError: with the name of the file: it cannot be read, or is not as declared.
     """
+    if config.volume.neighbours:
+        from seg_scse.data.files.neighbours import open_stack  # puts pictures together
+
+        with open_stack(sample, config, open_picture) as stacked:
+            yield stacked
+        return
     files = [sample.image, *sample.bands]
     if sample.bands and config.bands is not None and len(files) == len(config.bands):
-        files = [files[config.bands.index(name)] for name in config.band_names]
-        config = config.model_copy(update={"bands": config.band_names, "use": None})
+        files = [files[config.bands.index(name)] for name in config.slice_bands]
+        config = config.model_copy(update={"bands": config.slice_bands, "use": None})
     with ExitStack() as stack:
         sources: list[_Source] = []
         windowed = True
         for path in files:
-            source, by_window = _source(path, config, sample.plane)
-            sources.append(_Named(source, path))
-            stack.callback(source.close)
+            opened_, by_window = _source(path, config, sample.plane, trained)
+            sources.append(_Named(opened_, path))
+            stack.callback(opened_.close)
             windowed &= by_window
-        yield Picture(_Stack(sources, files) if len(sources) > 1 else sources[0], files[0], config, windowed)
+        source = _Stack(sources, files) if len(sources) > 1 else sources[0]
+        yield Picture(source, files[0], config, windowed, trained)
+
+
+def picture_of(raster: Raster, path: Path, config: DataConfig) -> Picture:
+    """Return the image of a file that is decoded already, such as a slice of a DICOM series.
+
+    Args:
+        raster: what was decoded.
+        path: its file, for messages.
+        config: as for `open_picture`.
+
+    Raises:
+        DataError: it is not as declared.
+    """
+    return Picture(_Named(_Whole(raster), path), path, config, windowed=False)
 
 
 def file_sample(path: Path, plane: int | None = None) -> Sample:

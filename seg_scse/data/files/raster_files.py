@@ -26,9 +26,11 @@ from seg_scse.errors import DataError
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_ENVIRONMENT = {
+GDAL_OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # else GDAL lists the folder of open files
+    "GDAL_CACHEMAX": 256 << 20,  # bytes of decoded blocks, of all files together; by default 5 % of the memory
 }
+"""How GDAL is used wherever it is: its cache is one for the process, and the last who sets its size is right."""
 _MEANINGS = {0: "with white as 0", 5: "with CMYK colours", 6: "with YCbCr colours", 8: "with Lab colours"}
 _JPEG = {7}
 _LONGEST_BLOCK = 16_000_000  # values; larger blocks are as good as the whole
@@ -42,11 +44,22 @@ def _rasterio() -> ModuleType:
 
 
 @contextmanager
-def _dataset(stream: BinaryIO) -> Iterator["DatasetReader"]:
+def _gdal() -> Iterator[None]:
+    """Around every call of GDAL: its options and its messages belong to a thread."""
+    with decoding, _rasterio().Env(**GDAL_OPTIONS):
+        yield
+
+
+def _open(stream: BinaryIO) -> "DatasetReader":
     """Open with GDAL what is open already and has no buffer, by the number of the open file."""
-    rasterio = _rasterio()
     stream.seek(0)
-    with decoding, rasterio.Env(**_ENVIRONMENT), rasterio.open(f"/dev/fd/{stream.fileno()}", driver="GTiff") as dataset:
+    dataset: DatasetReader = _rasterio().open(f"/dev/fd/{stream.fileno()}", driver="GTiff")
+    return dataset
+
+
+@contextmanager
+def _dataset(stream: BinaryIO) -> Iterator["DatasetReader"]:
+    with _gdal(), _open(stream) as dataset:
         yield dataset
 
 
@@ -109,7 +122,7 @@ def _valid(pixels: Array, nodata: float | None) -> NDArray[np.bool_] | None:
 
 
 def _read(dataset: "DatasetReader", header: TiffHeader, rows: slice, columns: slice) -> Raster:
-    """Decode a window; the caller is inside `_dataset`."""
+    """Decode a window; the caller is inside `_gdal`."""
     window = _rasterio().windows.Window.from_slices(rows, columns)
     shape = (rows.stop - rows.start, columns.stop - columns.start, header.shape[2])
     pixels = np.empty(shape, dataset.dtypes[0])
@@ -175,11 +188,14 @@ def named_place(header: TiffHeader, stream: BinaryIO) -> Place | None:
 
 
 class RasterWindows:
-    """An open TIFF file of which windows are decoded, without the rest. For one thread.
+    """An open TIFF file of which windows are decoded, without the rest. For one thread at a time, whichever.
+
+    GDAL keeps the blocks that it decoded last, so that windows one below the other decode no block twice.
 
     Attributes:
         shape: `(H, W, C)`.
         dtype: type of `DTYPES` of its pixels.
+        partial: the file has a no-data value or a mask.
     """
 
     def __init__(self, path: Path, header: TiffHeader) -> None:
@@ -188,6 +204,8 @@ class RasterWindows:
         self._place = named_place(header, self._stream)
         self.shape = header.shape
         self.dtype = window_dtype(header) or ""
+        self.partial = header.nodata is not None or header.masked
+        self._kept: DatasetReader | None = None
 
     def read(self, rows: slice, columns: slice) -> Raster:
         """Decode one window; both slices have a start and a stop inside the image.
@@ -195,13 +213,17 @@ class RasterWindows:
         Raises:
             Exception: whatever GDAL finds damaged.
         """
-        with _dataset(self._stream) as dataset:
-            _check_agreement(dataset, self._header)
+        with _gdal():
+            if self._kept is None:
+                self._kept = _open(self._stream)
+            _check_agreement(self._kept, self._header)
             check_sums(self._stream, self._header, rows, columns)
-            return replace(_read(dataset, self._header, rows, columns), place=self._place)
+            return replace(_read(self._kept, self._header, rows, columns), place=self._place)
 
     def close(self) -> None:
         """Close the file."""
+        if self._kept is not None:
+            self._kept.close()
         self._stream.close()
 
 

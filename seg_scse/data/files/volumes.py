@@ -33,6 +33,7 @@ _DENSEST = 1100  # gzip cannot shrink data to less than about 1/1032
 _HEADER = 540
 _MOST_TRAILING = 1 << 20
 _MOST_KEPT = 4
+_ANY_SIZE = 1 << 40
 _MOST_BYTES = 2 << 30
 
 
@@ -59,6 +60,11 @@ class Header:
     affine: NDArray[np.float64]
     end: int
 
+    @property
+    def spatial(self) -> tuple[int, int, int]:
+        """Voxels along the axes of the file, without that of the bands."""
+        return self.shape[0], self.shape[1], self.shape[2]
+
     def along(self, view: str) -> int:
         """Number of slices of a plane."""
         return self.shape[self.axis_of[_AXES[view]]]
@@ -67,6 +73,59 @@ class Header:
         """Height and width of a slice of a plane."""
         across, down = (self.shape[self.axis_of[axis]] for axis in range(3) if axis != _AXES[view])
         return down, across
+
+    @property
+    def flipped(self) -> tuple[bool, bool, bool]:
+        """Whether each canonical axis runs against its axis of the file."""
+        orientation = _nibabel().io_orientation(self.nifti.get_best_affine())
+        return tuple(bool(orientation[axis, 1] < 0) for axis in self.axis_of)  # type: ignore[return-value]
+
+    def canonical(self, array: Array) -> Array:
+        """Return a view of an array `(X, Y, Z, ...)` in the axes of the file, in the canonical ones."""
+        turned = np.moveaxis(array, self.axis_of, (0, 1, 2))
+        view: Array = turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
+        return view
+
+    @property
+    def millimetres(self) -> float:
+        """Millimetres of a unit of the world; 0 where the file does not say."""
+        return _MILLIMETRES.get(str(self.nifti.get_xyzt_units()[0]), 0.0)
+
+    @property
+    def voxel_sizes(self) -> tuple[float, float, float]:
+        """Lengths of a voxel along the canonical axes, in mm where the file says its unit."""
+        sizes = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)) * (self.millimetres or 1.0)
+        return float(sizes[0]), float(sizes[1]), float(sizes[2])
+
+    @property
+    def voxel_volume(self) -> float | None:
+        """Volume of a voxel in mm3; None where the file does not say its unit."""
+        volume = abs(float(np.linalg.det(self.affine[:3, :3]))) * self.millimetres**3
+        return volume or None
+
+    def place(self, view: str) -> Place:
+        """Voxel size in a slice, and where it lies in its plane; what oblique axes add out of it is left out."""
+        across, down = (axis for axis in range(3) if axis != _AXES[view])
+        rows = self.shape[self.axis_of[down]]
+        world = self.affine[[across, down]] * (self.millimetres or 1.0)
+        step, drop = world[:, across], -world[:, down]  # a row further down is a voxel less far up
+        corner = world[:, 3] - drop * (rows - 1) - (step + drop) / 2
+        transform = tuple(float(value) for axis in (0, 1) for value in (step[axis], drop[axis], corner[axis]))
+        spacing = (self.voxel_sizes[down], self.voxel_sizes[across])
+        return Place(None, transform, spacing, "mm" if self.millimetres else "unknown")  # type: ignore[arg-type]
+
+
+def on_screen(voxels: Array, plane: int, view: str) -> Array:
+    """Return a slice of an array `(X, Y, Z, ...)` in canonical axes as a view `(rows, columns, ...)` of it.
+
+    Args:
+        voxels: the volume; writing into the result writes into it.
+        plane: number of the slice, from 0: from the left, the back or the feet.
+        view: `axial`, `coronal` or `sagittal`.
+    """
+    across = np.moveaxis(voxels, _AXES[view], 0)[plane]  # (columns, rows from below, ...)
+    upright: Array = across.swapaxes(0, 1)[::-1]
+    return upright
 
 
 def _nibabel() -> ModuleType:
@@ -113,22 +172,31 @@ def read_volume_header(stream: BinaryIO, size: int, max_pixels: int) -> Header:
     Raises:
         DataError: nibabel is missing, the header cannot be used, too large, or the file is too short for its voxels.
     """
-    nibabel = _nibabel()
     unpacked = _unpacked(stream)
     with decoding:
-        nifti = _parse(unpacked.read(_HEADER))
-        shape = _shape(nifti)
-        orientation = nibabel.io_orientation(nifti.get_best_affine())
+        header = header_of(_parse(unpacked.read(_HEADER)))
+    if product(header.shape) > MOST_VALUES * max_pixels:
+        check_size(header.shape[0], 1, product(header.shape), max_pixels)
+    compressed = unpacked is not stream
+    if size * (_DENSEST if compressed else 1) < header.end:
+        raise DataError(f"the NIfTI file is cut off (its voxels end at byte {header.end}). Get the file again.")
+    return header
+
+
+def header_of(nifti: "Nifti1Header") -> Header:
+    """Say where the voxels lie that a header describes.
+
+    Raises:
+        DataError: a shape that is not read, or an affine without directions.
+    """
+    nibabel = _nibabel()
+    shape = _shape(nifti)
+    orientation = nibabel.io_orientation(nifti.get_best_affine())
     if not np.isfinite(orientation).all():
         raise DataError("has an affine that gives its axes no direction. Correct the header.")
-    if product(shape) > MOST_VALUES * max_pixels:
-        check_size(shape[0], 1, product(shape), max_pixels)
     axis_of = tuple(int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3))
     affine = nifti.get_best_affine() @ nibabel.orientations.inv_ornt_aff(orientation, shape[:3])
     end = int(nifti.get_data_offset()) + product(shape) * int(nifti.get_data_dtype().itemsize)
-    compressed = unpacked is not stream
-    if size * (_DENSEST if compressed else 1) < end:
-        raise DataError(f"the NIfTI file is cut off (its voxels end at byte {end}). Get the file again.")
     return Header(nifti, shape, axis_of, affine, end)  # type: ignore[arg-type]
 
 
@@ -151,26 +219,11 @@ def _voxels(stream: BinaryIO, header: Header) -> Array:
         proxy = nibabel.arrayproxy.ArrayProxy(io.BytesIO(data), header.nifti)
         stored = np.asanyarray(proxy).reshape(*header.shape)
         values = kept(stored)
-        orientation = nibabel.io_orientation(header.nifti.get_best_affine())
-        turned: Array = nibabel.apply_orientation(values, orientation)
+    turned = header.canonical(values)
     return turned if turned.ndim == 4 else turned[..., None]
 
 
 _recent: Recent[Array] = Recent(_MOST_KEPT, _MOST_BYTES, lambda voxels: voxels.nbytes)
-
-
-def _place(header: Header, view: str) -> Place:
-    """Voxel size in the slice, and where the slice lies in its plane; what oblique axes add out of it is left out."""
-    scale = _MILLIMETRES.get(str(header.nifti.get_xyzt_units()[0]), 0.0)
-    across, down = (axis for axis in range(3) if axis != _AXES[view])
-    rows = header.shape[header.axis_of[down]]
-    world = header.affine[[across, down]] * (scale or 1.0)
-    step, drop = world[:, across], -world[:, down]  # a row further down is a voxel less far up
-    corner = world[:, 3] - drop * (rows - 1) - (step + drop) / 2
-    transform = tuple(float(value) for axis in (0, 1) for value in (step[axis], drop[axis], corner[axis]))
-    sizes = np.sqrt((header.affine[:3, :3] ** 2).sum(axis=0)) * (scale or 1.0)
-    spacing = (float(sizes[down]), float(sizes[across]))
-    return Place(None, transform, spacing, "mm" if scale else "unknown")  # type: ignore[arg-type]
 
 
 def decode_plane(stream: BinaryIO, size: int, max_pixels: int, plane: int | None, view: str) -> Raster:
@@ -200,15 +253,30 @@ def decode_plane(stream: BinaryIO, size: int, max_pixels: int, plane: int | None
     status = os.fstat(stream.fileno())
     state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     voxels = _recent.get(state, lambda: _voxels(stream, header))
-    across = np.take(voxels, plane or 0, axis=_AXES[view])  # (columns, rows from below, bands)
-    pixels = np.ascontiguousarray(across.swapaxes(0, 1)[::-1])
-    kind = "gray" if pixels.shape[2] == 1 else "bands"
-    return Raster(pixels, "NIfTI", kind, place=_place(header, view))  # type: ignore[arg-type]
+    pixels = np.ascontiguousarray(on_screen(voxels, plane or 0, view))
+    return Raster(pixels, "NIfTI", "gray" if pixels.shape[2] == 1 else "bands", place=header.place(view))
 
 
 def volume_place(stream: BinaryIO, size: int, view: str) -> Place:
     """Return the size of the pixels of a slice, from the header alone."""
-    return _place(read_volume_header(stream, size, 1 << 40), view)
+    return read_volume_header(stream, size, _ANY_SIZE).place(view)
+
+
+def volume_header(path: Path) -> Header:
+    """Read the header of a volume.
+
+    Args:
+        path: a NIfTI file.
+
+    Raises:
+        DataError: missing, no NIfTI file, or a header that cannot be used.
+    """
+    from seg_scse.data.files.reading import opened
+
+    with opened(path) as (stream, size, format_):
+        if format_ != "NIfTI":
+            raise DataError(f"is a {format_} file, not a NIfTI volume. Correct its name.")
+        return read_volume_header(stream, size, _ANY_SIZE)
 
 
 def plane_count(path: Path, view: str) -> int:
@@ -219,11 +287,6 @@ def plane_count(path: Path, view: str) -> int:
         view: `axial`, `coronal` or `sagittal`.
 
     Raises:
-        DataError: missing, no NIfTI file, or a header that cannot be used.
+        DataError: as `volume_header`.
     """
-    from seg_scse.data.files.reading import opened
-
-    with opened(path) as (stream, size, format_):
-        if format_ != "NIfTI":
-            raise DataError(f"is a {format_} file, not a NIfTI volume. Correct its name.")
-        return read_volume_header(stream, size, 1 << 40).along(view)
+    return volume_header(path).along(view)

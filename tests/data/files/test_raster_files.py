@@ -1,5 +1,6 @@
 import itertools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import rasterio
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from rasterio._env import get_gdal_config
 from rasterio.enums import ColorInterp
 
+from seg_scse.data.files import raster_files
 from seg_scse.data.files.decoding import decoding
 from seg_scse.data.files.raster_files import RasterWindows, checked_header, window_dtype
 from seg_scse.data.files.reading import read_raster
@@ -18,6 +21,7 @@ from seg_scse.errors import DataError
 from .drawn_files import COLOURS, FLOATS, FOUR, TILED, by_rasterio, save_pillow, save_raster
 
 LIMIT = 10**6
+rasterio_open = rasterio.open
 KEPT = {"int8": "int16", "float64": "float32"}
 
 
@@ -70,6 +74,26 @@ def test_a_window_is_that_part_of_the_whole(tmp_path, pixels):
     assert windows.shape == pixels.shape
     assert windows.dtype == window_dtype(header) == pixels.dtype
     assert np.array_equal(raster.pixels, pixels[rows, columns])
+
+
+def test_an_open_file_is_opened_once_and_its_blocks_are_kept_within_bounds(tmp_path, monkeypatch):
+    path = save_raster(tmp_path / "a.tif", FOUR, **TILED)
+    windows = RasterWindows(path, header_of(path))
+    opened, bounds, original = [], [], raster_files._read
+    monkeypatch.setattr(rasterio, "open", lambda *given, **more: opened.append(1) or rasterio_open(*given, **more))
+
+    def read(*given):
+        bounds.append(get_gdal_config("GDAL_CACHEMAX"))
+        return original(*given)
+
+    monkeypatch.setattr(raster_files, "_read", read)
+    for rows in (slice(0, 9), slice(9, 20), slice(0, 40)):
+        with ThreadPoolExecutor(1) as another:
+            raster = another.submit(windows.read, rows, slice(0, 60)).result()
+        assert np.array_equal(raster.pixels, FOUR[rows])
+    windows.close()
+    assert opened == [1]
+    assert bounds == [256 << 20] * 3
 
 
 def test_no_data_is_where_every_band_says_so(tmp_path):

@@ -1,0 +1,1 @@
+"""Trained networks for Python: `seg_scse.load`."""
