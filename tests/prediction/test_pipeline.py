@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 
@@ -83,12 +84,23 @@ def test_a_failed_writer_stops_the_one_that_computes_and_what_waits() -> None:
     assert len(written) < 10
 
 
-def test_the_time_left_follows_from_what_this_call_did() -> None:
-    with Progress(1) as progress:
-        progress._hidden = False  # as on a terminal
-        with progress.strips("scene", 100, 90) as step:
-            bar = step.__self__
-            assert (bar.n, bar.total, bar.format_dict["rate"]) == (90, 100, None)
-            time.sleep(0.2)
+def test_the_time_left_follows_from_what_this_call_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress(1) as progress, progress.strips("scene", 100, 90) as step:
+        bar = step.__self__
+        assert (bar.n, bar.total, bar.format_dict["rate"]) == (90, 100, None)
+        time.sleep(0.2)
+        step()
+        assert bar.format_dict["rate"] < 10
+
+
+def test_a_log_gets_a_line_a_minute_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress(2) as progress, progress.strips("scene", 100, 90) as step:
+        for seconds in (20, 20, 20, 30, 30):
+            clock[0] += seconds
             step()
-            assert bar.format_dict["rate"] < 10
+    assert capsys.readouterr().err == "scene: strip 93 of 100, 02:20 left\nscene: strip 95 of 100, 02:00 left\n"
