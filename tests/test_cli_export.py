@@ -39,9 +39,10 @@ def test_json_is_the_report(run, capsys, tmp_path):
         (["--format", "torchscript", "--precision", "fp16"], "--precision fp16 is there for --format onnx"),
         (["--format", "onnx", "--images", "a.png", "--limit", "3"], "leave out --split and --limit"),
         (["--format", "onnx", "--out", "."], "is a folder: name the file to write"),
+        (["--format", "onnx", "--out", "a.pt"], "--out a.pt: a file of --format onnx ends in .onnx"),
         (["--format", "onnx", "model.width=8"], "It would describe another network"),
     ],
-    ids=["smp", "precision", "images", "folder", "override"],
+    ids=["smp", "precision", "images", "folder", "suffix", "override"],
 )
 def test_what_cannot_be_is_refused_before_any_work(run, refused, arguments, reason):
     assert reason in refused(["export", str(run), *arguments], 2)

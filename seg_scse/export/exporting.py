@@ -49,6 +49,9 @@ class Request:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        suffix = formats.SUFFIXES[self.format]
+        if self.out is not None and self.out.suffix.lower() != suffix:
+            raise ConfigError(f"--out {self.out}: a file of --format {self.format} ends in {suffix}. Name it so.")
         if self.precision == "fp32":
             return
         if self.format != "onnx":

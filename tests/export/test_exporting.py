@@ -126,7 +126,7 @@ def test_a_network_that_no_graph_can_hold_is_refused_by_name(saved, tmp_path, mo
 
     monkeypatch.setattr(formats.graphs, "torchscript_file", broken)
     with pytest.raises(ConfigError, match=r"classic_unet cannot be exported as torchscript \(no such operator\)"):
-        export(saved, "best", [], Request("torchscript", out=tmp_path / "net"))
+        export(saved, "best", [], Request("torchscript", out=tmp_path / "net.torchscript"))
 
 
 def test_without_its_data_and_without_files_the_cure_is_named(saved, tmp_path):
