@@ -20,6 +20,9 @@ RANGE = {"method": "range", "low": -900, "high": 3000}
 CONFIG = DataConfig.model_validate({"channels": "gray", "scale": RANGE})
 OBLIQUE = np.array([[-1.9, 0.3, 0.1, 40], [-0.2, -0.6, 1.2, 5], [0.3, 1.1, 0.7, -20], [0, 0, 0, 1.0]])
 FLIPPED = np.diag([-0.8, 1.2, -3.0, 1.0])
+ROUND = np.random.default_rng(1).normal(0, 150, (40, 36, 11))  # noise with a bright body in it
+ROUND[8:30, 10:28, 2:9] += 1900
+ROUND = ROUND.astype(np.int16)
 
 
 class Point(nn.Module):
