@@ -14,8 +14,7 @@ from seg_scse.data.names import shown
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.errors import CheckpointError, ConfigError
 from seg_scse.evaluation.loaded import Loaded
-from seg_scse.evaluation.members import build_network, labels, require_distinct
-from seg_scse.evaluation.other_data import require_alike
+from seg_scse.evaluation.members import build_network, labels, require_together
 from seg_scse.evaluation.shared import load_shared
 from seg_scse.inference.device import choose_device
 from seg_scse.inference.tta import TTA
@@ -86,9 +85,7 @@ def load(
         for place in (source, *more)
         for member in _members(place, checkpoint, overrides, revision, local_files_only)
     ]
-    if len(members) > 1:
-        require_distinct(members)
-        require_alike({name: one.config.data for name, one in zip(labels(members), members, strict=True)})
+    require_together(members)
     first = members[0]
     network = build_network(members, _device(first.config.trainer, device))
     name = " + ".join(labels(members))

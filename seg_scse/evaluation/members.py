@@ -29,9 +29,18 @@ def load_members(runs: Sequence[Path], which: str, overrides: Sequence[str]) -> 
     members = [load_run(path, which, overrides) for run in runs for path in _folds_or_run(run)]
     if len(members) < 2:
         raise ConfigError(f"one network ({runs[0]}) is no ensemble: name several runs, or a cross-validation.")
+    require_together(members)
+    return members
+
+
+def require_together(members: Sequence[Loaded]) -> None:
+    """Refuse checkpoints that cannot predict together.
+
+    Raises:
+        ConfigError: one named twice; other classes, bands or task.
+    """
     require_distinct(members)
     require_alike({label: member.config.data for label, member in zip(labels(members), members, strict=True)})
-    return members
 
 
 def require_distinct(members: Sequence[Loaded]) -> None:

@@ -12,8 +12,7 @@ from seg_scse.config.loading import load_config, override, refuse_overrides
 from seg_scse.config.schema import Config
 from seg_scse.data.sets.cards import resolve_card
 from seg_scse.evaluation.loaded import Loaded, has_threshold, load_run
-from seg_scse.evaluation.members import labels, load_members, require_distinct
-from seg_scse.evaluation.other_data import require_alike
+from seg_scse.evaluation.members import load_members, require_together
 from seg_scse.evaluation.shared import load_shared
 from seg_scse.evaluation.thresholds import require_threshold
 from seg_scse.inference.compiling import compiled
@@ -45,10 +44,7 @@ def load_networks(runs: Sequence[Path], which: str, overrides: Sequence[str]) ->
     refuse_overrides(overrides, _MAY_CHANGE, "It would describe another network, or nothing that is predicted with it.")
     others = [text for text in overrides if not text.startswith(_READING)]
     members = [one for run in runs for one in _members(run, which, others)]
-    if len(members) > 1:
-        require_distinct(members)
-        sections = [member.config.data for member in members]
-        require_alike(dict(zip(labels(members), sections, strict=True)))
+    require_together(members)
     return members
 
 

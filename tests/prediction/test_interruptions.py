@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,21 @@ from seg_scse.prediction.writing.strip_store import StripStore
 from .predicting import ALL, copied, draw_scene, launch, predict, record, results, said, table
 
 Refused = Callable[[list[str], int], str]
+
+
+@contextmanager
+def full_disk_at(part: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the disk be full for files with this part in their names."""
+    flush = files._flush
+
+    def full(path: Path) -> None:
+        if part in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_flush", full)
+        yield
 
 
 def test_bad_files_are_listed_at_the_end_and_tried_again(
@@ -67,15 +83,8 @@ def test_an_image_that_fails_in_the_middle_does_not_stop_the_rest(
 def test_a_full_disk_ends_the_work_with_counts_and_complete_files(
     run: Path, discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
-    inputs, out, flush = copied(discs, tmp_path / "in", 6), tmp_path / "out", files._flush
-
-    def full(path: Path) -> None:
-        if "s03" in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        flush(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "_flush", full)
+    inputs, out = copied(discs, tmp_path / "in", 6), tmp_path / "out"
+    with full_disk_at("s03", monkeypatch):
         message = refused(said(run, inputs, out), 5)
     assert "s03.png: the disk is full" in message
     assert "of 6 items finished" in message
@@ -191,15 +200,8 @@ def test_one_folder_is_predicted_into_by_one_call(run: Path, discs: Path, tmp_pa
 def test_a_scene_whose_strips_are_there_is_only_put_together(
     run: Path, scenes: Path, whole: Path, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
-    out, flush = tmp_path / "out", files._flush
-
-    def full(path: Path) -> None:
-        if ".scene." in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        flush(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "_flush", full)
+    out = tmp_path / "out"
+    with full_disk_at(".scene.", monkeypatch):
         assert "the disk is full" in refused(said(run, scenes, out, *ALL), 5)
     assert "labels/a/scene.tif" not in results(out)
     monkeypatch.setattr(StripStore, "write", None)

@@ -20,7 +20,7 @@ from seg_scse.data.files.geotiff import has_unnamed_crs, place_of
 from seg_scse.data.files.pillow_files import BLACK_WHITE, decode_tiff, exact_mode, turn
 from seg_scse.data.files.raster import Array, Place, Raster
 from seg_scse.data.files.tiff import TiffHeader, read_tiff_header
-from seg_scse.data.files.tiff_damage import Complaints, check_sums
+from seg_scse.data.files.tiff_damage import check_sums, refusing_complaints
 from seg_scse.errors import DataError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _read(dataset: "DatasetReader", header: TiffHeader, rows: slice, columns: sl
     window = _rasterio().windows.Window.from_slices(rows, columns)
     shape = (rows.stop - rows.start, columns.stop - columns.start, header.shape[2])
     pixels = np.empty(shape, dataset.dtypes[0])
-    with Complaints():
+    with refusing_complaints():
         dataset.read(window=window, out=pixels.transpose(2, 0, 1))
     pixels = kept(pixels)
     valid = _valid(pixels, header.nodata)

@@ -4,7 +4,9 @@ import logging
 import os
 import threading
 import zlib
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Self
 
 from seg_scse.data.files.tiff import TiffHeader
 from seg_scse.data.names import shown
@@ -17,30 +19,45 @@ _sound: dict[tuple[int, ...], set[int]] = {}
 """Blocks found sound, by their offset, of the files checked last: a crop read again is inflated once, not twice."""
 
 
-class Complaints(logging.Handler):
-    """What GDAL says while this thread decodes: of a damaged JPEG tile it only warns, and makes it grey.
+class GdalMessages(logging.Handler):
+    """What GDAL says in this thread while the block lasts: some failures it only mentions.
+
+    Args:
+        level: the least that counts, such as `logging.ERROR`.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._thread = threading.get_ident()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what is said in this thread."""
+        if record.thread == self._thread:
+            self.found.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        logging.getLogger("rasterio").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("rasterio").removeHandler(self)
+
+
+@contextmanager
+def refusing_complaints() -> Iterator[None]:
+    """Refuse what GDAL warns of while it decodes: a damaged JPEG tile it makes grey.
 
     Raises:
         DataError: on leaving, where GDAL had something to say.
     """
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
-        self._found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what this thread's decoder says."""
-        if record.thread == self._thread:
-            self._found.append(record.getMessage())
-
-    def __enter__(self) -> None:
-        logging.getLogger("rasterio").addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("rasterio").removeHandler(self)
-        if self._found:
-            raise DataError(f"the TIFF file is damaged (GDAL: {shown(self._found[0])}). Get the file again.")
+    messages = GdalMessages(logging.WARNING)
+    try:
+        with messages:
+            yield
+    finally:
+        if messages.found:
+            raise DataError(f"the TIFF file is damaged (GDAL: {shown(messages.found[0])}). Get the file again.")
 
 
 def check_sums(stream: BinaryIO, header: TiffHeader, rows: slice, columns: slice) -> None:

@@ -3,21 +3,18 @@
 import errno
 import importlib
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from seg_scse.data.files.decoding import decoding
+from seg_scse.data.files.raster_files import GDAL_OPTIONS
 from seg_scse.data.files.tiff import read_tiff_header
+from seg_scse.data.files.tiff_damage import GdalMessages
 from seg_scse.errors import ConfigError, DataError
 
-_ENVIRONMENT = {
-    "GDAL_CACHEMAX": 256 << 20,  # bytes; by default it is a share of the machine's memory
-    "GDAL_PAM_ENABLED": "NO",  # no side file
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # else GDAL lists the folder, which may hold 100,000 files
-}
+_ENVIRONMENT = {**GDAL_OPTIONS, "GDAL_PAM_ENABLED": "NO"}  # no side file
 _ROOM = 1 << 24  # bytes: more than GDAL writes at once
 
 
@@ -34,19 +31,6 @@ def require_rasterio() -> ModuleType:
             'TIFF files are written by rasterio, which is not installed. Run `pip install "seg-scse[geo]"`, or save '
             "label maps as PNG."
         ) from error
-
-
-class _Failures(logging.Handler):
-    """What GDAL says in this thread: it may fail to write a block at the end without telling the caller."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self._thread = threading.get_ident()
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self.found.append(record.getMessage())
 
 
 @contextmanager
@@ -66,16 +50,12 @@ def gdal(path: Path) -> Iterator[ModuleType]:
         OSError: it could not be written.
     """
     rasterio = require_rasterio()
-    failures = _Failures()
-    logger = logging.getLogger("rasterio")
-    logger.addHandler(failures)
+    failures = GdalMessages(logging.ERROR)  # a block that cannot be written at the end is only mentioned
     try:
-        with decoding, rasterio.Env(**_ENVIRONMENT):
+        with failures, decoding, rasterio.Env(**_ENVIRONMENT):
             yield rasterio
     except Exception as error:  # of rasterio, of the system, or of GDAL by private names
         raise _failure(path, str(error)) from error
-    finally:
-        logger.removeHandler(failures)
     if failures.found:
         raise _failure(path, failures.found[0])
 
