@@ -86,6 +86,9 @@ def process_group(patience: datetime.timedelta = PATIENCE) -> Iterator[None]:
     dist.init_process_group(backend, store=_of_attempt(store, world), rank=number, world_size=world, timeout=patience)
     try:
         yield
+        # A thread of gloo that still holds tensors of the last exchange ends a process that exits then, by SIGABRT.
+        # This exchange has none, and while it lasts the thread can let go of them.
+        dist.barrier()
     except RuntimeError as error:
         if any(text in str(error).lower() for text in _LOST):
             raise SegScseError(
