@@ -25,10 +25,10 @@ def python_examples(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_each_python_example_of_the_attention_page_runs_by_itself(number: int) -> None:
     examples = python_examples(ROOT / "docs" / "attention.md")
-    assert len(examples) == 7
+    assert len(examples) == 8
     names: dict[str, Any] = {}
     torch.manual_seed(0)
     exec(compile(examples[number], f"attention.md, example {number}", "exec"), names)

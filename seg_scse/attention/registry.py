@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from seg_scse.attention.attention_gate import AttentionGate
+from seg_scse.attention.constant import ConstantGate
 from seg_scse.attention.dual import ChannelAttention, PositionAttention
 from seg_scse.attention.gates import SCSE, hidden_units
 from seg_scse.attention.simam import SimAM
@@ -29,6 +30,10 @@ def _scse(config: GateConfig, channels: int) -> nn.Module:
     )
 
 
+def _constant(config: GateConfig, channels: int) -> nn.Module:
+    return ConstantGate(channels, config.init)
+
+
 def _bare(block: Callable[[int], nn.Module]) -> Callable[[GateConfig, int], nn.Module]:
     """Return the builder of a block that has no fields."""
     return lambda _config, channels: block(channels)
@@ -49,6 +54,7 @@ GATES: dict[str, Callable[[GateConfig, int], nn.Module]] = {
     "coord": _reducing(CoordinateAttention),
     "ese": _bare(EffectiveSE),
     "simam": _bare(SimAM),
+    "constant": _constant,
     "dual_position": _reducing(PositionAttention),
     "dual_channel": _bare(ChannelAttention),
 }

@@ -33,7 +33,7 @@ class _TimmGate(nn.Module):
         if x.dim() != 4:
             raise ConfigError(
                 f"`type` = {self.kind} is for maps (N, C, H, W), not for {tuple(x.shape)}: choose cse, sse, scse, "
-                "simam, dual_position or dual_channel, which take one to three spatial dimensions."
+                "simam, constant, dual_position or dual_channel, which take one to three spatial dimensions."
             )
         y: Tensor = self.block(x)
         return y

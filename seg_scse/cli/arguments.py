@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from seg_scse.cli import commands
+from seg_scse.cli.ablating import register_ablate
 from seg_scse.cli.card import register_card
 from seg_scse.cli.comparing import register_compare
 from seg_scse.cli.data_arguments import register_data
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--sites", nargs="+", metavar="SITE", help=text)
 
     register_compare(actions)
+    register_ablate(actions)
     register_card(actions)
     register_export(actions)
     register_data(actions)

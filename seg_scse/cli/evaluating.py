@@ -28,10 +28,12 @@ _EXAMPLES = """examples:
   evaluate.py runs/nuclei --save-predictions predictions               label maps as PNG, one value per class
   evaluate.py predictions --data configs/nuclei.yaml data.root=/data/dsb2018 --split test
   evaluate.py --masks-only truth predictions data.mask.encoding=binary 'data.classes=[background, cell]'
+  evaluate.py runs/nuclei_scse --frozen-gates                          each gate at its mean over training images
   torchrun --nproc-per-node 4 evaluate.py runs/nuclei                  each image by one of the processes
 
 results:
-  RUN/evaluation/SPLIT                    one run; SPLIT-last, SPLIT-on-NAME for another checkpoint, data set
+  RUN/evaluation/SPLIT                    one run; SPLIT-last, SPLIT-on-NAME, SPLIT-frozen: another checkpoint, data
+                                          set, frozen gates
   A+B-SPLIT, beside A                     the table over several runs
   A+B-ensemble/evaluation/SPLIT, beside A
   PREDICTIONS-evaluation/SPLIT            beside a folder of predictions; PREDICTION-evaluation/all for --masks-only
@@ -53,6 +55,8 @@ def register_evaluate(actions: "Commands") -> None:
     text = "probability above which a class is predicted; tune:val: the best one on the validation split"
     command.add_argument("--threshold", type=_threshold, metavar="T", help=text)
     command.add_argument("--ensemble", action="store_true", help="score the mean of the probabilities of all RUNs")
+    text = "with the mean of each gate over training images in its place: what is lost, looking at the image was worth"
+    command.add_argument("--frozen-gates", action="store_true", help=text)
     text = "score two folders of masks against each other, without a network or images"
     command.add_argument("--masks-only", nargs=2, metavar=("TRUTH", "PREDICTION"), help=text)
     text = "what the values of predicted files are; default: index, with --masks-only as data.mask.encoding"
@@ -99,11 +103,21 @@ def _way(options: argparse.Namespace, runs: Sequence[Path]) -> Callable[[argpars
         return _predictions
     if options.encoding:
         raise ConfigError("--encoding says how files of predictions are read: it has no meaning for a network.")
+    if options.frozen_gates:
+        _require_frozen(options, runs)
+        return _frozen
     if options.ensemble:
         return _ensemble
     if len(runs) > 1:
         return _several
     return _crossed if cross_validation.is_one(runs[0]) else _one
+
+
+def _require_frozen(options: argparse.Namespace, runs: Sequence[Path]) -> None:
+    """Refuse what does not go with frozen gates."""
+    if len(runs) > 1 or cross_validation.is_one(runs[0]):
+        raise ConfigError("--frozen-gates scores one network: name one run, or one fold of a cross-validation.")
+    _refuse(options, "--frozen-gates", "checkpoint", "data", "threshold", "ensemble", "save_predictions", "out")
 
 
 def _require_scorable(run: Path, options: argparse.Namespace, alone: bool) -> None:
@@ -119,7 +133,7 @@ def _require_scorable(run: Path, options: argparse.Namespace, alone: bool) -> No
         raise ConfigError(f"{run} is a folder of predictions, no run: score one such folder at a time.")
 
 
-_OF_NETWORKS = ("tta", "threshold", "ensemble")
+_OF_NETWORKS = ("tta", "threshold", "ensemble", "frozen_gates")
 
 
 def _refuse(options: argparse.Namespace, what: str, *names: str) -> None:
@@ -158,6 +172,12 @@ def _one(options: argparse.Namespace, runs: Sequence[Path]) -> Result:
 
     split, which = options.split or "test", options.checkpoint or "best"
     return report(scoring.evaluate(runs[0], split, which, _overrides(options), options=_options(options)))
+
+
+def _frozen(options: argparse.Namespace, runs: Sequence[Path]) -> Result:
+    from seg_scse.evaluation.frozen import evaluate_frozen
+
+    return report(evaluate_frozen(runs[0], options.split or "test", _overrides(options)))
 
 
 def _ensemble(options: argparse.Namespace, runs: Sequence[Path]) -> Result:

@@ -1,6 +1,7 @@
 """What the options of all commands have in common."""
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,15 @@ def positive(text: str) -> int:
     if natural(text) == 0:
         raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Parse the number (from 1) and count of the calls that share some work, such as 3/16."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise argparse.ArgumentTypeError(f"`{text}` is not I/N with I from 1 to N, such as 3/16")
+    return number, count
 
 
 def add_command(

@@ -3,12 +3,11 @@
 import argparse
 import datetime
 import math
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_scse.cli.options import Result, add_command, positive
+from seg_scse.cli.options import Result, add_command, positive, shard
 from seg_scse.errors import ConfigError
 from seg_scse.prediction.settings import KINDS, Choices, Resample, Settings
 
@@ -60,7 +59,7 @@ def register_predict(actions: "Commands") -> None:
     _register_network(command)
     _register_volumes(command)
     text = "the I-th of N calls that share the work, such as the tasks of a job array"
-    command.add_argument("--shard", type=_shard, metavar="I/N", default=(1, 1), help=text)
+    command.add_argument("--shard", type=shard, metavar="I/N", default=(1, 1), help=text)
     text = "predict again, and replace what the folder holds of an earlier prediction"
     command.add_argument("--overwrite", action="store_true", help=text)
     command.add_argument("--limit", type=positive, metavar="N", help="predict the first N items only")
@@ -114,14 +113,6 @@ def _length(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"`{text}` is not a number from 0")
     return value
-
-
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not 1 <= number <= count:
-        raise argparse.ArgumentTypeError(f"`{text}` is not I/N with I from 1 to N, such as 3/16")
-    return number, count
 
 
 def predict(options: argparse.Namespace) -> Result:

@@ -22,6 +22,7 @@ GateType = Literal[
     "coord",
     "ese",
     "simam",
+    "constant",
     "dual_position",
     "dual_channel",
     "attention_gate",
@@ -42,6 +43,7 @@ APPLIES: dict[str, frozenset[str]] = {
     "cbam": frozenset({"reduction", "min_width"}),
     "gc": frozenset({"reduction", "min_width"}),
     "coord": frozenset({"reduction", "min_width"}),
+    "constant": frozenset({"init"}),
     "dual_position": frozenset({"reduction", "min_width"}),
     "attention_gate": frozenset({"reduction", "min_width"}),
     "sk": frozenset({"reduction", "min_width"}),
@@ -80,8 +82,8 @@ class GateConfig(Strict):
     )
     type: GateType = Field(
         "none",
-        description="cse: channel gate (SE); sse: spatial gate; scse: both, combined by `merge`; attention_gate: for "
-        "skips; sk: replaces 3x3 convolutions; others by name",
+        description="cse: channel gate (SE); sse: spatial gate; scse: both, combined by `merge`; constant: one learned "
+        "number per channel; attention_gate: for skips; sk: replaces 3x3 convolutions; others by name",
     )
     reduction: Annotated[StrictInt, Field(ge=1)] = Field(
         2, description="channels / hidden units of the channel gate; 2 in Roy et al. 2018, 16 in Hu et al. 2018"

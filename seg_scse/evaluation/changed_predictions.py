@@ -84,6 +84,8 @@ def _from_weights(candidate: Candidate, config: Config) -> tuple[PreparedData, P
     results = candidate.results
     if results.get("folds"):
         raise _Gone("each image comes from the network of its fold")
+    if results["protocol"].get("gates", "own") != "own":
+        raise _Gone("its gates were replaced by their means")
     facts = results.get("members") or [results["checkpoint"]]
     files = _sources(candidate)
     if len(files) != len(facts):

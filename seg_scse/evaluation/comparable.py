@@ -29,7 +29,7 @@ WITHOUT_A_BETTER_SIDE = ("volume_bias",)
 _SAME_PROTOCOL = ("resolution", "empty", "ignore_index")
 _MAY_DIFFER = {
     **dict.fromkeys(("threshold", "threshold_from", "tta", "tile", "overlap", "precision")),
-    **{"scales": [1.0], "blend": "linear", "tile_margin": 0},
+    **{"scales": [1.0], "blend": "linear", "tile_margin": 0, "gates": "own"},
 }
 """What may differ, with what is meant where an evaluation does not say it: how all were made before it could differ."""
 _SHOWN = 3  # ids named in a message

@@ -1,6 +1,7 @@
 """Scoring networks, one or several together, and folders of predictions on a split of a data set."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from seg_scse import distributed, provenance
 from seg_scse.config.schema import Config
 from seg_scse.data.names import shown, some
 from seg_scse.data.prepare import PreparedData
+from seg_scse.evaluation.gate_means import FROZEN, frozen_gates
 from seg_scse.evaluation.loaded import (
     Loaded,
     checkpoint_facts,
@@ -60,11 +62,12 @@ def evaluate(
     *,
     notes: bool = True,
     options: Options | None = None,
+    frozen: bool = False,
 ) -> Evaluated | None:
     """Score a checkpoint on a split of its data, or of another data set, at the original resolution of each image.
 
     Writes the files of `scored.score` into `RUN/evaluation/<split>`, `RUN/evaluation/<split>-on-<name>` for another
-    data set.
+    data set, with `-frozen` at the end for frozen gates.
 
     Args:
         run: run folder or checkpoint file.
@@ -74,6 +77,7 @@ def evaluate(
             `options.data`, those of `data` describe that data set.
         notes: as in `Options`, which `options` replaces.
         options: what is optional.
+        frozen: put the mean of each gate over training images in its place, see `frozen.evaluate_frozen`.
 
     Returns:
         the folder and the content of `results.json`; None in processes that do not write.
@@ -87,9 +91,9 @@ def evaluate(
     options = options or Options(notes=notes)
     own, other = _divided(overrides, options)
     loaded = load_run(run, which, own)
-    folder = options.out or result_folder(loaded, "evaluation", _part(split, other))
+    folder = options.out or result_folder(loaded, "evaluation", _part(split, other) + FROZEN * frozen)
     facts = {"checkpoint": checkpoint_facts(loaded), "members": []}
-    return _score(_Networks([loaded], loaded.config.name, folder, facts, other), split, options)
+    return _score(_Networks([loaded], loaded.config.name, folder, facts, other, frozen), split, options)
 
 
 def evaluate_ensemble(
@@ -142,6 +146,7 @@ class _Networks:
         folder: where the results go.
         facts: `checkpoint` and `members` of `results.json`.
         other: another data set than that of the training, or None.
+        frozen: whether each gate is at its mean over training images.
     """
 
     members: Sequence[Loaded]
@@ -149,6 +154,7 @@ class _Networks:
     folder: Path
     facts: Mapping[str, Any]
     other: OtherData | None
+    frozen: bool = False
 
     @property
     def first(self) -> Loaded:
@@ -165,6 +171,12 @@ class _Networks:
     def network(self) -> Network:
         return build_network(self.members, choose_device(self.first.config.trainer))
 
+    def gates(self, network: Network, data: PreparedData) -> AbstractContextManager[None]:
+        """Put the means of the gates in their place, where that is asked for."""
+        if not self.frozen:
+            return nullcontext()
+        return frozen_gates(network, data if self.other is None else data_of(self.first))
+
 
 def _score(networks: _Networks, split: str, options: Options) -> Evaluated | None:
     first = networks.first
@@ -177,27 +189,36 @@ def _score(networks: _Networks, split: str, options: Options) -> Evaluated | Non
     if options.notes and distributed.is_main():
         _say(networks, data, indices)
     config = first.config.model_copy(update={"data": data.config})
-    network, config, origin = with_threshold(networks.network(), config, data, options.threshold)
-    return score(
-        Job(
-            name=networks.name,
-            split=split,
-            folder=networks.folder,
-            config=config,
-            data=data,
-            indices=indices,
-            source=NetworkSource(network, data.store),
-            facts={
-                **networks.facts,
-                "sources": sources(networks.folder, [member.file for member in networks.members]),
-                "predictions": None,
-                "protocol": {**_protocol(network, config), "threshold_from": origin},
-                "data": networks.data_facts(data),
-                "device": provenance.describe_device(network.device),
-            },
-            save=options.save,
+    network = networks.network()
+    with networks.gates(network, data):
+        network, config, origin = with_threshold(network, config, data, options.threshold)
+        facts = {
+            **networks.facts,
+            "sources": sources(networks.folder, [member.file for member in networks.members]),
+            "predictions": None,
+            "protocol": {**_protocol(network, config), "threshold_from": origin, **_gates(networks)},
+            "data": networks.data_facts(data),
+            "device": provenance.describe_device(network.device),
+        }
+        return score(
+            Job(
+                name=networks.name,
+                split=split,
+                folder=networks.folder,
+                config=config,
+                data=data,
+                indices=indices,
+                source=NetworkSource(network, data.store),
+                facts=facts,
+                save=options.save,
+                timed=not networks.frozen,
+            )
         )
-    )
+
+
+def _gates(networks: _Networks) -> dict[str, str]:
+    """Say what stood in for the gates; nothing where they were their own."""
+    return {"gates": "mean"} if networks.frozen else {}
 
 
 def _say(networks: _Networks, data: PreparedData, indices: Sequence[int]) -> None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from seg_scse import distributed, provenance
@@ -27,6 +26,7 @@ from seg_scse.attention.functional import Gates
 from seg_scse.data.prepare import PreparedData
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation.effects import ALL, INTERVENTIONS, LEVEL, RESAMPLES, UNTOUCHED, Cell, Effects
+from seg_scse.evaluation.gate_means import MEAN_IMAGES, gate_means, mean_indices, subset
 from seg_scse.evaluation.loaded import (
     Loaded,
     build_predictor,
@@ -45,8 +45,6 @@ from seg_scse.inference.device import choose_device
 from seg_scse.inference.predictor import Predictor
 from seg_scse.metrics.counts import CountsTable
 
-MEAN_IMAGES = 100
-"""Most training images that the means are taken from."""
 MARGIN = 0.002
 """Change of Dice that counts as none."""
 
@@ -93,7 +91,7 @@ def intervene(
     if loaded.config.model.attention.type == "none":
         raise ConfigError(f"{run} has no gates to replace: it was trained with model.attention.type = none.")
     data = data_of(loaded)
-    indices = _subset(data.require(split, "Choose another --split."), limit, seed)
+    indices = subset(data.require(split, "Choose another --split."), limit, seed)
     if len(indices) < 2:
         raise ConfigError(f"an image's partner is another image: the {split} split or `limit` leaves {len(indices)}.")
     predictor = build_predictor(loaded, device)
@@ -111,13 +109,6 @@ def intervene(
     write_text(folder / "per_image.csv", _per_image(study, effects))
     write_text(folder / "interventions.json", json.dumps(results, indent=2) + "\n")
     return folder, results
-
-
-def _subset(indices: Sequence[int], limit: int | None, seed: int) -> list[int]:
-    """Choose at most `limit` of the indices at random, in their order."""
-    if limit is None or limit >= len(indices):
-        return list(indices)
-    return sorted(np.random.default_rng(seed).choice(indices, limit, replace=False).tolist())
 
 
 def cells_of(model: nn.Module, names: Sequence[str] | None) -> dict[Cell, list[str]]:
@@ -183,24 +174,14 @@ class Study:
             for old in store.parent.glob("*"):
                 if old != store and old.is_dir():
                     shutil.rmtree(old)
-        means = self.means() if any(kind == "mean" for _, kind in todo) else {}
+        wanted = any(kind == "mean" for _, kind in todo)
+        means = gate_means(self.predictor, self.data, self.seed) if wanted else {}
         for cell in todo:
             label = f"[{list(cells).index(cell) + 1}/{len(cells)}] {' '.join(cell)}"
             table = self._count(cell[1], cells[cell], means, label)
             if distributed.is_main():
                 table.to_csv(paths[cell])
         return {cell: CountsTable.from_csv(path) for cell, path in paths.items()} if distributed.is_main() else {}
-
-    def means(self) -> dict[str, Gates]:
-        """Average the gates over training images, as they are seen in prediction."""
-        with probe.averaged(self.predictor.model) as means:
-            for index in self.mean_indices():
-                self.predictor.probabilities(self.data.store.image(index))
-        return means()
-
-    def mean_indices(self) -> list[int]:
-        """Positions of the training images that the means are taken from."""
-        return _subset(self.data.require("train", "The means are taken from it."), MEAN_IMAGES, self.seed)
 
     def _count(self, kind: str, sites: Sequence[str], means: Mapping[str, Gates], label: str) -> CountsTable:
         changes: Mapping[str, Mapping[str, probe.Replacement]] = {
@@ -248,7 +229,7 @@ def _protocol(study: Study, effects: Effects) -> dict[str, Any]:
     return {
         **scoring_protocol(study.predictor, study.loaded.config),
         "seed": study.seed,
-        "mean_images": len(study.mean_indices()),
+        "mean_images": len(mean_indices(study.data, study.seed)),
         "resamples": RESAMPLES,
         "level": LEVEL,
         "unit": "image" if effects.groups is None else "group",

@@ -37,6 +37,7 @@ class Job:
         facts: `checkpoint`, `members`, `sources`, `predictions`, `protocol`, `data` and `device` of `results.json`.
         save: folder for the predicted label maps, or None.
         images: whether the samples have images, to draw the cases on.
+        timed: whether the time of a prediction is that of the network as it is, and is kept.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Job:
     facts: Mapping[str, Any]
     save: Path | None = None
     images: bool = True
+    timed: bool = True
 
 
 def score(job: Job) -> Evaluated | None:
@@ -86,7 +88,7 @@ def _facts(job: Job, plan: Plan) -> dict[str, Any]:
         "created": provenance.now(),
         **job.facts,
         "protocol": {**job.facts["protocol"], **plan.protocol()},
-        "cost": measure_cost(job.source) if isinstance(job.source, NetworkSource) else None,
+        "cost": measure_cost(job.source) if job.timed and isinstance(job.source, NetworkSource) else None,
         "config": job.config.model_dump(mode="json"),
         "versions": provenance.versions(),
     }

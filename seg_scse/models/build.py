@@ -7,6 +7,7 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -62,9 +63,10 @@ def build_model(
     config = _checked(config)
     _check_sizes(in_channels, num_classes)
     _check_names(config)
-    model = _build_host(config, in_channels, output_channels(num_classes, task))
+    model = build_host(config, in_channels, output_channels(num_classes, task))
     example = _example(model, config, in_channels)
-    attach_configured(model, config.attention, example)
+    with torch.random.fork_rng(devices=[]):  # so that what is drawn afterwards is the same whatever the gates
+        attach_configured(model, config.attention, example)
     if config.weights is not None:
         _report("model.weights", load_file_into(model, config.weights))
     _freeze_unreached(model, example)
@@ -164,8 +166,8 @@ def _check_names(config: ModelConfig) -> None:
         )
 
 
-def _build_host(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
-    """Build the network without gates."""
+def build_host(config: ModelConfig, in_channels: int, classes: int) -> nn.Module:
+    """Build a network without what `build_model` adds to it: gates, weights of a file, heads of deep supervision."""
     if config.architecture != "classic_unet":
         return _build_smp(config, in_channels, classes)
     sizes = {"width": config.width, "depth": config.depth}

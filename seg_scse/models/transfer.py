@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_scse.attention.attach import PREFIX, GateSet
+from seg_scse.attention.constant import ConstantGate
 from seg_scse.attention.gates import SCSE
 from seg_scse.attention.registry import build_gate
 from seg_scse.config.attention import AttentionConfig
@@ -160,7 +161,7 @@ def _other_kind(gate: nn.Module, source: Source) -> str:
     theirs, kind = source.model.attention, getattr(gate, "kind", None)
     if theirs.type != kind:
         return f"a gate of type {theirs.type} in the source, {kind} here"
-    if not isinstance(gate, SCSE):
+    if not isinstance(gate, SCSE | ConstantGate):
         return ""
     names = {"activation": "gate"}  # as the configuration calls it
     differing = [
@@ -183,7 +184,7 @@ def _recipe(config: AttentionConfig) -> Any:  # noqa: ANN401 - a Recipe
 
 def _start_of(gate: nn.Module) -> str:
     """Say whether a new gate leaves what the trained network computes alone, as far as there is a choice."""
-    if not isinstance(gate, SCSE):
+    if not isinstance(gate, SCSE | ConstantGate):
         return ""
     if _is_identity(gate):
         return "; they start as the identity"
@@ -192,7 +193,7 @@ def _start_of(gate: nn.Module) -> str:
 
 def _is_identity(gate: nn.Module) -> bool:
     """Try whether a gate changes nothing."""
-    if not isinstance(gate, SCSE):
+    if not isinstance(gate, SCSE | ConstantGate):
         return False
     like = next(gate.parameters())
     x = torch.randn((2, gate.channels, 5, 5), generator=torch.Generator().manual_seed(0)).to(like)

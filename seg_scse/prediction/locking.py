@@ -2,14 +2,13 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from seg_scse.errors import ConfigError
-from seg_scse.files import explained
+from seg_scse.holding import lock, opened, wait_for
 
 _PATIENCE = 20.0  # seconds, for which a call that shares the folder may be preparing it
 _CURE = "Wait for it, or choose another --output."
@@ -32,71 +31,26 @@ def held(folder: Path, shard: tuple[int, int], prepare: Callable[[], None]) -> I
     """
     number, count = shard
     place = folder.parent
-    with _opened(folder / "all.lock") as everyone, _opened(folder / f"shard{number}.lock") as own:
-        if _lock(everyone, fcntl.LOCK_EX):
+    with opened(folder / "all.lock") as everyone, opened(folder / f"shard{number}.lock") as own:
+        if lock(everyone, fcntl.LOCK_EX):
             _say(everyone, f"process {os.getpid()}, one of {count}")
             prepare()
             if count > 1:
-                _lock(everyone, fcntl.LOCK_SH)
+                lock(everyone, fcntl.LOCK_SH)
         elif count == 1 or not _share(everyone):
             raise ConfigError(f"{place}: {_said(everyone)} is predicting into this folder. {_CURE}")
         if not _said(everyone).endswith(f"one of {count}"):
             raise ConfigError(f"{place}: --shard {number}/{count}, but {_said(everyone)}, is at work: give the same N.")
-        if not _lock(own, fcntl.LOCK_EX):
+        if not lock(own, fcntl.LOCK_EX):
             raise ConfigError(f"{place}: --shard {number}/{count} is at work already: {_said(own)}. {_CURE}")
         _say(own, f"process {os.getpid()}")
         yield
 
 
-@contextmanager
-def alone(path: Path, patience: float = 0.0) -> Iterator[bool]:
-    """Hold a file among processes that want to do the same, and tell whether it was possible.
-
-    Args:
-        path: the file.
-        patience: seconds to wait for another process.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
-    with _opened(path) as stream:
-        yield _wait(lambda: _lock(stream, fcntl.LOCK_EX), patience)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise explained(path, error) from error
-    with stream:
-        yield stream
-
-
-def _lock(stream: IO[str], kind: int) -> bool:
-    try:
-        fcntl.flock(stream, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
 def _share(stream: IO[str]) -> bool:
     if _said(stream).endswith("one of 1"):
         return False
-    return _wait(lambda: _lock(stream, fcntl.LOCK_SH), _PATIENCE)
-
-
-def _wait(condition: Callable[[], bool], patience: float) -> bool:
-    end = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.05)
-    return True
+    return wait_for(lambda: lock(stream, fcntl.LOCK_SH), _PATIENCE)
 
 
 def _say(stream: IO[str], text: str) -> None:

@@ -14,6 +14,7 @@ from seg_scse.config.wording import counted
 from seg_scse.errors import ConfigError, WriteError
 from seg_scse.evaluation.loaded import Loaded
 from seg_scse.evaluation.members import member_facts
+from seg_scse.holding import alone
 from seg_scse.inference.device import choose_device
 from seg_scse.inference.predictor import Network
 from seg_scse.inference.spacing import Spacing, trained_spacing, training_resample
@@ -22,7 +23,7 @@ from seg_scse.prediction.inputs.items import Found, Item, find_items
 from seg_scse.prediction.inputs.opening import Reading
 from seg_scse.prediction.inputs.scenes import is_scene
 from seg_scse.prediction.ledger import Ledger, Task, summary_row
-from seg_scse.prediction.locking import alone, held
+from seg_scse.prediction.locking import held
 from seg_scse.prediction.networks import config_of, load_networks, passes_of, protocol_of
 from seg_scse.prediction.outcome import Outcome
 from seg_scse.prediction.outputs import Outputs
@@ -30,11 +31,11 @@ from seg_scse.prediction.predicting import Predicting
 from seg_scse.prediction.records import Records, fingerprint
 from seg_scse.prediction.settings import Settings, described
 from seg_scse.prediction.sharing import Share
-from seg_scse.prediction.stopping import ending
 from seg_scse.prediction.volume_work import VolumeWork
 from seg_scse.prediction.work import Work
 from seg_scse.prediction.writing.polygons import require_polygons
 from seg_scse.prediction.writing.summary import write_summary
+from seg_scse.stopping import ending
 
 Build = Callable[[Sequence[Loaded], torch.device], Network]
 """Makes what predicts of checkpoints; called in every process, or in none."""

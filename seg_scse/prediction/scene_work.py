@@ -9,9 +9,9 @@ from time import perf_counter
 
 from seg_scse.errors import DataError
 from seg_scse.files import explained
+from seg_scse.holding import alone
 from seg_scse.prediction.folder import OWNERS, Folder
 from seg_scse.prediction.ledger import Ledger, Result, Task
-from seg_scse.prediction.locking import alone
 from seg_scse.prediction.outputs import Outputs, Part
 from seg_scse.prediction.pipeline import Writer
 from seg_scse.prediction.predicting import Predicting, Ready

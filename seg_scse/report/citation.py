@@ -50,6 +50,8 @@ def decision(results: Results) -> str:
     said += {"flips": "mean of 4 mirrored copies; ", "d4": "mean of 8 copies; "}.get(protocol.tta or "", "")
     if protocol.scales is not None and len(protocol.scales) > 1:
         said += f"mean of {len(protocol.scales)} sizes; "
+    if protocol.gates == "mean":
+        said += "each gate at its mean over training images; "
     return said
 
 

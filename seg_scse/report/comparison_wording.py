@@ -1,5 +1,6 @@
 """What a comparison found, in one honest sentence for each pair of runs."""
 
+from seg_scse.report import differences
 from seg_scse.report.comparison_reading import Comparison, Pair, Row
 from seg_scse.report.headings import MEASURES
 from seg_scse.report.reading import FOREGROUND, visible
@@ -12,7 +13,7 @@ ONE_RUN_EACH = (
 SAME = "same"
 BETTER, WORSE, UNDECIDED, UNTESTED = "better", "worse", "undecided", "untested"
 
-MINUS = "\u2212"
+MINUS = differences.MINUS
 
 
 def verdict(comparison: Comparison, pair: Pair) -> str:
@@ -107,17 +108,12 @@ def _correction(comparison: Comparison) -> str:
 
 def difference(comparison: Comparison, value: float | None, digits: int | None = None) -> str:
     """A signed difference: points (hundredths) of a share, or a length; without the unit."""
-    if value is None:
-        return "n/a"
-    number = value if comparison.unit else 100 * value
-    text = f"{number:+.{decimals(comparison, value) if digits is None else digits}f}"
-    return text.replace("-", MINUS)
+    return differences.signed(comparison.unit, value, digits)
 
 
 def decimals(comparison: Comparison, *values: float | None) -> int:
-    """Digits after the point for differences that are said together: two where all of them are below 1."""
-    sizes = [abs(value) * (1 if comparison.unit else 100) for value in values if value is not None]
-    return 2 if comparison.unit or max(sizes, default=0.0) < 1 else 1
+    """Digits after the point for differences that are said together."""
+    return differences.decimals(comparison.unit, *values)
 
 
 def unit_of(comparison: Comparison) -> str:
@@ -144,9 +140,7 @@ def units(comparison: Comparison, number: int) -> str:
 
 def interval_text(comparison: Comparison, low: float | None, high: float | None, digits: int) -> str:
     """`−0.2 to +1.4`; empty without an interval."""
-    if low is None or high is None:
-        return ""
-    return f"{difference(comparison, low, digits)} to {difference(comparison, high, digits)}"
+    return differences.span(comparison.unit, low, high, digits)
 
 
 def _numbers(comparison: Comparison, row: Row) -> str:

@@ -21,6 +21,11 @@ _TTA = {
     "d4": "Each tile was predicted in 8 mirrored and turned copies, and their probabilities were averaged.",
 }
 
+_FROZEN = (
+    "Every gate was replaced by its mean over training images, so that none looked at the image that was predicted. "
+    "These are not the scores of the network as it was trained."
+)
+
 
 def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
     """(term, sentence) pairs that define the scores of the page completely."""
@@ -33,6 +38,7 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
         ("Empty masks", _empty_policy(results)),
         ("Decision", decision(results)),
         ("Copies", _copies(results)),
+        ("Gates", _FROZEN if results.protocol.gates == "mean" else None),
         ("Tiles", _tiles(results)),
         ("Arithmetic", _arithmetic(results)),
         ("Boundaries", boundaries(results)),
@@ -50,7 +56,7 @@ def what_was_measured(results: Results, per_image: PerImage) -> list[Fact]:
 
 def cautions(results: Results) -> list[str]:
     """What a reader must know before quoting a score; empty where there is nothing."""
-    found = []
+    found = [_FROZEN] if results.protocol.gates == "mean" else []
     if is_other_data(results):
         found.append(
             f"The images{_named(results)} are not of the data set that the network was trained with; whether the two "

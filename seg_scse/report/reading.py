@@ -67,6 +67,7 @@ class Protocol(Part):
     tile_margin: Natural | None = None
     ignore_index: Natural
     precision: Literal["fp32", "bf16", "fp16"] | None = None
+    gates: Literal["own", "mean"] = "own"
     surface: Surface | None = None
     objects: bool = False
     centerline: bool = False
@@ -187,9 +188,13 @@ class Results(Part):
 EPOCHS = "epochs.csv"
 EXPLANATION = "explain.json"
 STUDY = "interventions.json"
+STUDY_GATES = "gates"
+"""Folder of a study with the pictures of its gates."""
 
 _TRAIN = "`python train.py` writes this file: restore it."
 _COMPARE_AGAIN = "`seg-scse compare` writes this file: run it again."
+_STUDY_AGAIN = "`seg-scse ablate` writes this file: run it again on the study."
+_DRAW_AGAIN = "`seg-scse ablate` draws what is in this folder: remove the folder, and run it again on the study."
 _CURES = {
     EPOCHS: "`python train.py` writes this file: restore it, or move it away to go without learning curves.",
     **dict.fromkeys(("run.json", "steps.csv", "timing.csv"), _TRAIN),
@@ -197,6 +202,7 @@ _CURES = {
     STUDY: "`seg-scse explain RUN --intervene` writes this file: run it again.",
     "compare.json": _COMPARE_AGAIN,
     "differences.csv": _COMPARE_AGAIN,
+    **dict.fromkeys(("study.json", "curves.csv", "curves.png"), _STUDY_AGAIN),
     ".npz": "`seg-scse explain RUN` writes this file: run it again.",
 }
 
@@ -204,6 +210,8 @@ _CURES = {
 def damaged(path: Path, problem: str) -> DataError:
     """Return the error of an unusable result file, with the command that writes it."""
     cure = _CURES.get(path.name) or _CURES.get(path.suffix, "`python evaluate.py RUN` writes this file: run it again.")
+    if path.parent.name == STUDY_GATES:  # its index has the name of that of drawn cases
+        cure = _DRAW_AGAIN
     return DataError(f"{path}: {problem}\n{cure}")
 
 

@@ -15,6 +15,7 @@ from seg_scse.data.prepare import PreparedData
 from seg_scse.errors import ConfigError, is_out_of_memory
 from seg_scse.inference.predictor import autocast
 from seg_scse.training.building import build_trainer
+from seg_scse.training.kept import counting_kept
 from seg_scse.training.preflight import MIB, first_batch, optimizer_bytes, putting_back, try_step
 
 if TYPE_CHECKING:
@@ -125,24 +126,15 @@ def repeated(batch: Batch, size: int) -> Batch:
 
 def kept_bytes(trainer: "Trainer", batch: Batch) -> float:
     """Measure the bytes that the graph of a batch keeps for its backward pass, per sample; weights do not count."""
-    learner, storages = trainer.learner, dict[int, int]()
-    weights = {value.untyped_storage().data_ptr() for value in learner.model.parameters()}
-
-    def pack(value: torch.Tensor) -> torch.Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return value
-
+    learner = trainer.learner
     with putting_back(learner.model, learner.device):
         learner.model.train()
         images, target = learner.images(batch), batch["mask"].to(learner.device)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        with counting_kept(learner.model) as kept:
             with autocast(learner.device, learner.precision):
                 logits: Any = learner.model(images)
-            total = learner.loss(logits, target)[0]  # its graph keeps every storage alive: no address comes twice
-        del total
-    return sum(storages.values()) / len(batch["index"])
+            learner.loss(logits, target)
+    return kept.nbytes / len(batch["index"])
 
 
 def free_memory() -> int:

@@ -79,7 +79,9 @@ def build_trainer(
     mean, std = _start(config, data, model, folder, statistics) if state is None else (state["mean"], state["std"])
     model = model.to(device).to(memory_format=_layout(config.trainer))
     standardize = Standardizer(mean, std, config.trainer.channels_last).to(device)
-    learner = _learner(config, model, standardize, _loss(config, statistics).to(device), (total, len(sampler)), train)
+    learner = build_learner(
+        config, model, standardize, _loss(config, statistics).to(device), (total, len(sampler)), train
+    )
     panel = Panel(data, val, config.trainer.panel)
     return Trainer(
         learner=learner,
@@ -95,7 +97,7 @@ def build_trainer(
     )
 
 
-def _learner(
+def build_learner(
     config: Config,
     model: nn.Module,
     standardize: Standardizer,

@@ -14,7 +14,7 @@ from seg_scse.attention.timm_gates import CBAM, CoordinateAttention, GlobalConte
 from seg_scse.config.attention import APPLIES, REFUSED, GateConfig, GateType
 from seg_scse.errors import ConfigError
 
-ANY_DIMENSION = ("cse", "sse", "scse", "simam", "dual_position", "dual_channel", "attention_gate")
+ANY_DIMENSION = ("cse", "sse", "scse", "simam", "constant", "dual_position", "dual_channel", "attention_gate")
 KINDS = (*GATES, *SIGNAL_GATES)
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 SIGNAL_CHANNELS = 12
@@ -84,6 +84,7 @@ def formula(kind, c, h):
         "coord": 3 * c * h + 2 * h,
         "ese": c**2 + c,
         "simam": 0,
+        "constant": c,
         "dual_position": 2 * c * h + h + c**2 + c + 1,
         "dual_channel": 1,
         "attention_gate": c * h + SIGNAL_CHANNELS * h + h + h + 1,
@@ -164,7 +165,7 @@ def test_the_others_refuse_them_by_name(kind, size):
         gate(kind)(*inputs(kind, size))
     assert str(error.value) == (
         f"`type` = {kind} is for maps (N, C, H, W), not for {(2, 8, *size)}: choose cse, sse, scse, simam, "
-        "dual_position or dual_channel, which take one to three spatial dimensions."
+        "constant, dual_position or dual_channel, which take one to three spatial dimensions."
     )
 
 
@@ -186,7 +187,8 @@ def refusal(kind, signal_channels=None):
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
     known = (
-        "Known gates: attention_gate, cbam, coord, cse, dual_channel, dual_position, eca, ese, gc, scse, simam, sse."
+        "Known gates: attention_gate, cbam, constant, coord, cse, dual_channel, dual_position, eca, ese, gc, scse, "
+        "simam, sse."
     )
     assert refusal("scsee") == f"`type` = 'scsee' is no gate; did you mean `scse`? {known}"
     assert refusal("xyz") == f"`type` = 'xyz' is no gate. {known}"

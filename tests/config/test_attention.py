@@ -112,8 +112,8 @@ def test_no_preset_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [(kind, field, value)
-     for kind in ("cse", "sse", "scse", "eca", "cbam", "gc", "coord", "ese", "simam", "dual_position", "dual_channel",
-                  "attention_gate", "sk")
+     for kind in ("cse", "sse", "scse", "eca", "cbam", "gc", "coord", "ese", "simam", "constant", "dual_position",
+                  "dual_channel", "attention_gate", "sk")
      for field, value in (("reduction", 4), ("merge", "max"), ("squeeze", "max"), ("gate", "hard_sigmoid"),
                           ("bias", False), ("min_width", 3), ("init", "identity"))],
 )  # fmt: skip

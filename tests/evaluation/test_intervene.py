@@ -12,9 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from seg_scse import checkpoint
 from seg_scse.attention import SCSE, Site, attach_gates
-from seg_scse.config.loading import load_config
 from seg_scse.data.prepare import prepare_data
 from seg_scse.errors import ConfigError
 from seg_scse.evaluation import effects
@@ -23,32 +21,12 @@ from seg_scse.evaluation.evaluate import evaluate
 from seg_scse.evaluation.intervene import intervene
 from seg_scse.evaluation.partners import fitted, partners_of, with_partners
 from seg_scse.inference.predictor import Predictor
-from seg_scse.models import build_model
+
+from .runs import write_run
 
 ROOT = Path(__file__).parents[2]
 KINDS = ["identity", "mean", "other", "shuffled"]
 Run = Callable[..., Path]
-
-
-def write_run(folder: Path, overrides: list[str], change: Callable[[nn.Module], None]) -> Path:
-    """A run folder as after a training that ended with the random weights it began with, changed a little."""
-    config = load_config(ROOT / "configs" / "quickstart.yaml", [*overrides, "data.card=null"])
-    data = prepare_data(config.data)
-    torch.manual_seed(0)
-    model = build_model(config.model, 3, 2)
-    with torch.no_grad():
-        change(model)
-    state = {
-        "config": config.model_dump(mode="json"),
-        "data_digest": data.store.digest,
-        "splits": data.splits(),
-        "mean": [0.3] * 3,
-        "std": [0.2] * 3,
-        "progress": {"epoch": 3, "step": 9},
-        "model": model.state_dict(),
-    }
-    checkpoint.save(folder / checkpoint.BEST, state)
-    return folder
 
 
 @pytest.fixture

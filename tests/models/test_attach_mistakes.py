@@ -17,7 +17,7 @@ def plain():
 MISTAKES = {
     "unknown gate": (
         {"gate": "csee"},
-        "`gate` = 'csee' is not known; did you mean `cse`? Known gates: attention_gate, cbam, coord, cse, "
+        "`gate` = 'csee' is not known; did you mean `cse`? Known gates: attention_gate, cbam, constant, coord, cse, "
         "dual_channel, dual_position, eca, ese, gc, scse, simam, sk, sse, se, paper_miccai, paper_tmi, smp.",
     ),
     "gate that is not offered": ({"gate": "ge"}, "'ge': gather-excite is broken in timm"),

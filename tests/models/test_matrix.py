@@ -19,7 +19,10 @@ BLOCKS = [
     {"type": "cse"},
     {"type": "sse"},
     *({"type": "scse", "merge": merge} for merge in ("add", "max", "mul", "concat")),
-    *({"type": kind} for kind in ("eca", "cbam", "gc", "coord", "ese", "simam", "dual_position", "dual_channel")),
+    *(
+        {"type": kind}
+        for kind in ("eca", "cbam", "gc", "coord", "ese", "simam", "constant", "dual_position", "dual_channel")
+    ),
     {"type": "attention_gate"},
 ]
 PLANAR = ("cbam", "coord", "eca", "ese", "gc")
