@@ -52,5 +52,8 @@ class Budget:
         return self.limit is None or self.elapsed() + usual < self.limit
 
     def left(self, runs: float, jobs: int) -> str:
-        """Say how long so many runs, of which `jobs` go on at a time, will take; empty while no run has ended."""
-        return f"about {spoken(statistics.fmean(self.known) * runs / jobs)} left" if self.known and runs else ""
+        """Say how long so many runs, of which `jobs` go on at a time, will take.
+
+        Empty while no run has ended, and where none is left: frozen gates are scored after that.
+        """
+        return f"about {spoken(statistics.fmean(self.known) * runs / jobs)} left" if self.known and runs > 0 else ""

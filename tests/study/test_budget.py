@@ -26,6 +26,7 @@ def test_a_duration_is_said(seconds: float, text: str) -> None:
 def test_time_left_is_that_of_the_runs_that_ended() -> None:
     assert Budget(None, []).left(3, 1) == ""
     assert Budget(None, [60.0, 180.0]).left(0, 1) == ""
+    assert Budget(None, [60.0, 180.0]).left(-1, 1) == ""
     assert Budget(None, [60.0, 180.0]).left(6, 2) == "about 6 min left"
 
 
