@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from seg_scse.cli import main
+from seg_scse.study.budget import Budget
 from seg_scse.study.cells import Cell, cells
 from seg_scse.study.declaration import Declaration
 
@@ -187,9 +188,10 @@ def test_a_report_that_is_interrupted_says_what_goes_on(
 
 
 def test_time_that_is_up_is_no_failure(
-    config: Path, forked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, forked: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = command(config, tmp_path / "s", "--variants", "none,cse", "--seeds", "1", "--budget", "0.001s")
+    monkeypatch.setattr(Budget, "is_spent", lambda _: True)
+    words = command(config, tmp_path / "s", "--variants", "none,cse", "--seeds", "1", "--budget", "1h")
     assert main(words) == 0
     assert "2 runs not done. To go on: seg-scse ablate --resume" in capsys.readouterr().out
 
