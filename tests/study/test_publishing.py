@@ -184,9 +184,9 @@ def test_computer_named_like_a_word_of_the_study_is_no_reason_to_refuse(
 def test_home_folder_in_a_file_that_is_copied_as_it_is_is_refused(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/ada")
-    (study / "table.csv").write_text("variant\n/home/ada/x\n")
-    with pytest.raises(DataError, match=r"table\.csv holds `/home/ada`"):
+    monkeypatch.setenv("HOME", "/people/ada")
+    (study / "table.csv").write_text("variant\n/people/ada/x\n")
+    with pytest.raises(DataError, match=r"table\.csv holds `/people/ada`"):
         publish(study, tmp_path / "public")
 
 
