@@ -68,9 +68,10 @@ def test_what_is_no_study_is_refused(
 def test_each_command_of_the_page_is_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     options = _parse(shlex.split(text, comments=True)[1:])
-    ablating._check(options)
+    assert options.action is ablating.ablate
+    ablating._check(options)  # raises where options do not go together
     if options.config:
-        load_config(options.config, options.overrides)
+        assert load_config(options.config, options.overrides).name
 
 
 def test_a_time_that_is_none_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
